@@ -1,0 +1,3 @@
+"""Paperround: your daily papers, and they run."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,44 @@
+"""The errors that Paperround raises on purpose. The edges translate them once.
+
+Command line: one line on standard error and `exit_status`. Pages: a friendly page with
+`http_status`. API: an RFC 9457 problem with the same status.
+"""
+
+
+class PaperroundError(Exception):
+    """Something that a person can act upon; the message, one line, says value and remedy."""
+
+    exit_status = 3
+    http_status = 500
+
+
+class UsageError(PaperroundError):
+    """The request itself is off: an unknown slug, a bad option, a value out of range."""
+
+    exit_status = 2
+    http_status = 400
+
+
+class NotFoundError(UsageError):
+    """The thing asked for is not here."""
+
+    http_status = 404
+
+
+class ForbiddenError(PaperroundError):
+    """Whoever asks may not do this from where they ask."""
+
+    exit_status = 2
+    http_status = 403
+
+
+class CardError(PaperroundError):
+    """A paper's card or its measurements break the contract."""
+
+
+class AssetError(PaperroundError):
+    """An asset cannot be had here; the message says how to get it."""
+
+
+class MissingExtraError(PaperroundError):
+    """An optional dependency is needed and absent; the message names the extra."""

@@ -1,0 +1,1 @@
+"""What several papers share. Each module says what it needs; only some import torch."""

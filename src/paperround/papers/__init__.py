@@ -1,0 +1,1 @@
+"""One room per paper, all alike; `docs/papers.md` says what stands in one."""

@@ -1,0 +1,176 @@
+"""The record of one run: measurements, verdicts, environment, and what it showed, as one JSON file.
+
+A result is written by the program that measured it and is never changed afterwards. Shipped results
+stand in a room's `results/<scale>.json`, those of this machine in its database.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from paperround.errors import CardError
+from paperround.runs.card import Bar, Card, Scale
+from paperround.runs.reproduction import Event
+from paperround.runs.rooms import Room
+from paperround.runs.verdicts import ClaimResult, Measurement, Verdict, judge
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """One ended run. `status` is `finished`, `failed`, `cancelled` or `lost`; `reason` says why."""
+
+    paper: str
+    slug: str
+    scale: Scale
+    status: str
+    reason: str
+    started_at: datetime
+    seconds: float
+    seeds: tuple[int, ...]
+    claims: tuple[ClaimResult, ...]
+    environment: dict[str, Any]
+    card_sha256: str
+    measurements: tuple[Measurement, ...] = ()
+    tables: tuple[Event, ...] = ()
+    series: tuple[Event, ...] = ()
+    samples: tuple[Event, ...] = ()
+    notes: tuple[str, ...] = ()
+    stages: tuple[Event, ...] = ()
+    assets: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @classmethod
+    def from_events(
+        cls,
+        card: Card,
+        scale: Scale,
+        events: Iterable[Event],
+        *,
+        status: str,
+        reason: str,
+        started_at: datetime,
+        seconds: float,
+        seeds: Sequence[int],
+        environment: dict[str, Any],
+        card_sha256: str,
+    ) -> Self:
+        """The record made of what a reproduction emitted; verdicts are computed here, once."""
+        by_kind: dict[str, list[Event]] = {}
+        for event in events:
+            rest = {key: value for key, value in event.items() if key != "kind"}
+            by_kind.setdefault(event["kind"], []).append(rest)
+        measurements = tuple(Measurement(**event) for event in by_kind.get("measure", []))
+        interrupted = "" if status == "finished" else reason or status
+        return cls(
+            paper=card.paper,
+            slug=card.slug,
+            scale=scale,
+            status=status,
+            reason=reason,
+            started_at=started_at,
+            seconds=round(seconds, 2),
+            seeds=tuple(seeds),
+            claims=judge(card, scale, measurements, interrupted),
+            environment=environment,
+            card_sha256=card_sha256,
+            measurements=measurements,
+            tables=tuple(by_kind.get("table", [])),
+            series=tuple(by_kind.get("series", [])),
+            samples=tuple(by_kind.get("sample", [])),
+            notes=tuple(event["text"] for event in by_kind.get("note", [])),
+            stages=tuple(by_kind.get("stage-end", [])),
+            assets={event["name"]: event["sha256"] for event in by_kind.get("asset", [])},
+        )
+
+    @property
+    def holds(self) -> bool:
+        """Whether the run ended well and every bar that was measured holds."""
+        return self.status == "finished" and not any(
+            claim.verdict is Verdict.FALLS_SHORT for claim in self.claims
+        )
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """The verdict of every claim, by the claim's id."""
+        return {claim.id: claim.verdict.value for claim in self.claims}
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON-ready data; `from_json` reads it back, equal."""
+        data = dataclasses.asdict(self)
+        data["scale"] = self.scale.value
+        data["started_at"] = self.started_at.isoformat()
+        for claim, claim_result in zip(data["claims"], self.claims, strict=True):
+            claim["bar"] = claim_result.bar.model_dump(exclude_defaults=True)
+            claim["verdict"] = claim_result.verdict.value
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The record from `to_json`'s data. Raises CardError where it is of another format."""
+        if data.get("format") != FORMAT:
+            raise CardError(
+                f"a result of format {data.get('format')!r}; this program reads {FORMAT}"
+            )
+        claims = tuple(
+            ClaimResult(
+                **{
+                    **claim,
+                    "bar": Bar(**claim["bar"]),
+                    "verdict": Verdict(claim["verdict"]),
+                    "measured": tuple(claim["measured"]),
+                    "seeds": tuple(claim["seeds"]),
+                }
+            )
+            for claim in data["claims"]
+        )
+        return cls(
+            **{
+                **data,
+                "scale": Scale(data["scale"]),
+                "started_at": datetime.fromisoformat(data["started_at"]),
+                "claims": claims,
+                "measurements": tuple(Measurement(**m) for m in data["measurements"]),
+                **{key: tuple(data[key]) for key in _TUPLES},
+            }
+        )
+
+    def line(self) -> dict[str, Any]:
+        """What `paperround run --json` prints of it, on one line: DESIGN's contract."""
+        data = self.to_json()
+        keys = ("paper", "slug", "scale", "status", "reason", "seconds", "claims", "environment")
+        return {key: data[key] for key in keys}
+
+    def write(self, path: Path) -> None:
+        """Writes the record as a JSON file, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        text = json.dumps(self.to_json(), ensure_ascii=False, indent=1)
+        draft.write_text(text + "\n", encoding="utf-8")
+        draft.replace(path)
+
+
+_TUPLES = ("seeds", "tables", "series", "samples", "notes", "stages")
+
+
+def read_result(path: Path) -> Result:
+    """The record in a file that `Result.write` wrote. Raises CardError when it is not one."""
+    try:
+        return Result.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CardError(f"{path}: not a result: {error!r}") from error
+
+
+def shipped_results(room: Room) -> dict[Scale, Result]:
+    """The results that ship with a room, by scale; a scale that nobody has run is absent."""
+    return {
+        scale: read_result(path)
+        for scale in Scale
+        if (path := room.results_dir / f"{scale}.json").is_file()
+    }
