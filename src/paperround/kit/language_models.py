@@ -1,0 +1,80 @@
+"""Real language models for the rooms: loaded from an asset's GGUF file, kept as safetensors.
+
+De-quantising a GGUF takes some ten seconds on two cores, loading safetensors half a second, so the
+first load leaves a copy in the cache of `PAPERROUND_HOME`.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from paperround.errors import AssetError
+from paperround.settings import get_settings
+
+
+def load_language_model(
+    folder: Path, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model in evaluation mode and its tokenizer, from a folder with one GGUF.
+
+    The weights are de-quantised to float32 and then cast to `dtype`, on the CPU. Raises AssetError
+    when the folder holds no GGUF file or several.
+    """
+    converted = _converted(folder)
+    model = AutoModelForCausalLM.from_pretrained(converted, dtype=dtype, local_files_only=True)
+    return model.eval(), load_tokenizer(folder)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer alone, which is much faster to load than the model."""
+    return AutoTokenizer.from_pretrained(_converted(folder), local_files_only=True)
+
+
+def _converted(folder: Path) -> Path:
+    ggufs = sorted(folder.glob("*.gguf"))
+    if len(ggufs) != 1:
+        raise AssetError(f"{folder} holds {len(ggufs)} GGUF files; one is expected")
+    gguf = ggufs[0]
+    # The asset's checksum was verified, so name and size are enough to tell two models apart.
+    converted = get_settings().cache_dir / "converted" / f"{gguf.stem}-{gguf.stat().st_size}"
+    if not converted.is_dir():
+        _convert(gguf, converted)
+    return converted
+
+
+def _convert(gguf: Path, converted: Path) -> None:
+    converted.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".convert-", dir=converted.parent) as drafts:
+        draft = Path(drafts, "model")
+        source = {"gguf_file": gguf.name, "local_files_only": True}
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **source)
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **source)
+        # transformers refuses to save a model that it believes to be quantised; these weights are
+        # plain float32 by now.
+        model.hf_quantizer, model.is_quantized = None, False
+        for holder, name in ((model, "quantization_method"), (model.config, "quantization_config")):
+            if hasattr(holder, name):
+                delattr(holder, name)
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+        try:
+            draft.replace(converted)
+        except OSError:
+            # Another process was faster; its copy is the same.
+            if not converted.is_dir():
+                raise
+            shutil.rmtree(draft)
+
+
+def use_threads(threads: int) -> None:
+    """Limits PyTorch to that many processor threads, within the machine's own number."""
+    torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))
