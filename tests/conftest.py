@@ -1,0 +1,32 @@
+"""What every test may use: a home of its own, and a migrated database in it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from paperround.db import open_database
+from paperround.settings import Settings, get_settings
+
+# Tests never reach a model hub; what they need is an asset.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """Settings with an empty home; the whole process sees the same home while the test runs."""
+    monkeypatch.setenv("PAPERROUND_HOME", str(tmp_path / "home"))
+    get_settings.cache_clear()
+    yield get_settings()
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    """An empty, migrated database."""
+    engine = open_database(settings)
+    yield engine
+    engine.dispose()
