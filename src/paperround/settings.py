@@ -1,6 +1,7 @@
 """What an operator may set, from the environment (`PAPERROUND_…`). Values are checked on start.
 
-`PAPERROUND_HOME`    where the database, the runs and the assets' cache live
+`PAPERROUND_HOME`    where the database and the runs live
+`PAPERROUND_CACHE`   where fetched assets lie; inside the home unless set
 `PAPERROUND_ASSETS`  a folder of assets to look in before anything is fetched
 """
 
@@ -18,12 +19,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PAPERROUND_", extra="ignore", frozen=True)
 
     home: Path = Field(default_factory=lambda: user_data_path("paperround"))
+    cache: Path | None = None
     assets: Path | None = None
     # An SQLAlchemy address; empty means SQLite inside `home`.
     database_url: str = ""
     run_threads: int = Field(default=2, ge=1, description="processor threads given to one run")
 
-    @field_validator("home", "assets")
+    @field_validator("home", "cache", "assets")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path else None
@@ -41,7 +43,7 @@ class Settings(BaseSettings):
     @property
     def cache_dir(self) -> Path:
         """Assets that were fetched, and what was derived from them; safe to delete."""
-        return self.home / "cache"
+        return self.cache or self.home / "cache"
 
 
 @cache

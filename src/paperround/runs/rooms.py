@@ -36,8 +36,8 @@ class Room:
 
     @property
     def card_sha256(self) -> str:
-        """The checksum of the card's file as it stands now."""
-        return card_sha256(self.folder / "card.toml")
+        """The checksum of what the card measures as it stands now."""
+        return card_sha256(self.card)
 
     @property
     def results_dir(self) -> Path:
