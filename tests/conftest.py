@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 from paperround.db import open_database
 from paperround.settings import Settings, get_settings
 
+CACHE = Path(__file__).parents[1] / ".cache"
+
 # Tests never reach a model hub; what they need is an asset.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -17,8 +19,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """Settings with an empty home; the whole process sees the same home while the test runs."""
+    """Settings with an empty home; the whole process sees the same home while the test runs.
+
+    Fetched assets are shared by all tests, and by the next run of the tests.
+    """
     monkeypatch.setenv("PAPERROUND_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PAPERROUND_CACHE", os.environ.get("PAPERROUND_CACHE") or str(CACHE))
     get_settings.cache_clear()
     yield get_settings()
     get_settings.cache_clear()

@@ -1,0 +1,441 @@
+"""The command line: parse, call, print. Results go to standard output, everything else to error.
+
+Exit status: 0 all well, 1 a bar falls short or an item was rejected, 2 usage, 3 failed with the
+reason in one line, 130 interrupted. Rooms are imported inside the commands, so that `--help` of
+any command answers at once.
+"""
+
+import json
+import sys
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer._click.exceptions import UsageError as CommandLineError
+
+from paperround import __version__, terminal
+from paperround.errors import PaperroundError
+from paperround.terminal import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from paperround.runs.results import Result
+
+app = typer.Typer(
+    name="paperround",
+    help="Your daily papers, and they run.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+asset_app = typer.Typer(help="Data sets and models, by name.", no_args_is_help=True)
+app.add_typer(asset_app, name="asset")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def main() -> None:
+    """Runs the command line and ends the process with its exit status."""
+    sys.exit(call(sys.argv[1:]))
+
+
+def call(arguments: "Sequence[str]") -> int:
+    """The exit status of one command line; every error becomes one line on standard error."""
+    # `--debug` helps wherever it is typed, since one thinks of it after a command has failed.
+    debug = "--debug" in arguments
+    rest = [argument for argument in arguments if argument != "--debug"]
+    try:
+        status = app(args=["--debug", *rest] if debug else rest, standalone_mode=False)
+    except CommandLineError as error:
+        error.show(sys.stderr)
+        return 2
+    except typer.TyperException as error:
+        return _complain(str(error), 2)
+    except typer.Abort:
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough, as `| head` does.
+        sys.stderr.close()
+        return 0
+    except PaperroundError as error:
+        if debug:
+            raise
+        return _complain(str(error), error.exit_status)
+    except Exception as error:
+        if debug:
+            raise
+        return _complain(f"{type(error).__name__}: {error} (--debug shows where)", 3)
+    return status if isinstance(status, int) else 0
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"paperround: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+def _say(text: str = "") -> None:
+    typer.echo(text)
+
+
+def _say_json(data: Any) -> None:
+    typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+def _tell(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        _say(f"paperround {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option(help="Show where an error came from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    from paperround import log
+
+    log.configure(debug=debug)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
+    worker: Annotated[bool, typer.Option(help="Run queued papers in this process.")] = True,
+) -> None:
+    """Serve the site and its API.
+
+    Example: paperround serve --port 8080
+    """
+    from paperround.web.server import serve as serve_site
+
+    serve_site(host=host, port=port, worker=worker, prepare=_prepare_catalogue)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this program's schema; other commands do it by themselves.
+
+    Example: paperround migrate
+    """
+    from paperround.db import open_database
+    from paperround.settings import get_settings
+
+    open_database().dispose()
+    _tell(f"The database in {get_settings().home} is up to date.")
+
+
+@app.command(name="import")
+def import_(
+    source: Annotated[str, typer.Argument(help="hf-page, jsonl, …")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="Files; - reads input.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring papers into the catalogue from a source.
+
+    Example: paperround import hf-page saved-page.txt
+    """
+    from paperround.catalogue.actions import import_records
+    from paperround.catalogue.sources import read_source
+    from paperround.db import open_database
+
+    engine = open_database()
+    items = read_source(source, arguments or [])
+    with Progress("Importing", unit="papers") as progress:
+        done = import_records(engine, items, on_progress=progress.advance_to)
+    for rejected in done.rejections:
+        _tell(f"{rejected.place}: {rejected.reason}")
+    counts = {
+        "read": done.read,
+        "added": done.added,
+        "updated": done.updated,
+        "merged": done.merged,
+        "rejected": done.rejected,
+        "seconds": round(done.seconds, 2),
+    }
+    if as_json:
+        _say_json(counts)
+    else:
+        _say(", ".join(f"{number} {what}" for what, number in counts.items()))
+    raise typer.Exit(1 if done.rejected else 0)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="Words, a sentence, or an arXiv id.")],
+    n: Annotated[int, typer.Option("-n", min=1, max=1000, help="How many papers.")] = 20,
+    mode: Annotated[str, typer.Option(help="both, words or meaning.")] = "both",
+    as_json: Json = False,
+) -> None:
+    """Find papers, best first.
+
+    Example: paperround search "sequential redundancy" -n 5
+    """
+    from paperround.discovery.searching import Searcher
+
+    engine = _open_with_papers()
+    answer = Searcher(engine).search(query, n=n, mode=mode)
+    if answer.note:
+        _tell(answer.note)
+    if as_json:
+        _say_json(
+            [
+                {
+                    "id": hit.paper.key,
+                    "title": hit.paper.title_text,
+                    "score": round(hit.score, 6),
+                    "published": _iso(hit.paper.published or hit.paper.day),
+                    "url": f"/papers/{hit.paper.key}",
+                    "authors": list(hit.paper.authors),
+                }
+                for hit in answer.hits
+            ]
+        )
+        return
+    for rank, hit in enumerate(answer.hits, start=1):
+        day = hit.paper.published or hit.paper.day
+        _say(f"{rank:>3}  {hit.paper.key:<12} {day or '':<10}  {hit.paper.title_text}")
+    if not answer.hits:
+        _tell(f"No paper answers '{query}'.")
+
+
+@app.command()
+def papers(as_json: Json = False) -> None:
+    """List the papers that run, with the state of their claims.
+
+    Example: paperround papers
+    """
+    from paperround.db import open_database, read
+    from paperround.runs.queries import latest_results
+    from paperround.runs.rooms import find_rooms
+
+    rooms, broken = find_rooms()
+    with read(open_database()) as connection:
+        latest = {slug: latest_results(connection, room) for slug, room in rooms.items()}
+    if as_json:
+        _say_json(
+            [
+                {
+                    "slug": slug,
+                    "paper": room.card.paper,
+                    "title": room.card.title,
+                    "family": room.card.family,
+                    "claims": [claim.id for claim in room.card.claims],
+                    "latest": {
+                        scale.value: found.result.verdicts for scale, found in latest[slug].items()
+                    },
+                }
+                for slug, room in rooms.items()
+            ]
+        )
+    else:
+        for slug, room in rooms.items():
+            states = (
+                f"{scale.value}: {terminal.tally(found.result)}"
+                for scale, found in latest[slug].items()
+            )
+            _say(f"{slug:<22} {room.card.paper:<12} {'; '.join(states) or 'not measured yet'}")
+            _say(f"{'':<22} {room.card.title}")
+    for slug, reason in broken.items():
+        _tell(f"{slug}: {reason}")
+    if broken:
+        raise typer.Exit(3)
+
+
+@app.command()
+def run(
+    slugs: Annotated[list[str] | None, typer.Argument(help="Which papers to run.")] = None,
+    all_papers: Annotated[bool, typer.Option("--all", help="Every runnable paper.")] = False,
+    scale: Annotated[str, typer.Option(help="quick or standard.")] = "quick",
+    seed: Annotated[list[int] | None, typer.Option(help="Instead of the card's seeds.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write SLUG/SCALE.json here.")] = None,
+    ship: Annotated[bool, typer.Option(help="Write into the paper's own room.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure the claims of papers again, on this machine.
+
+    Example: paperround run copyspec --scale quick
+    """
+    from paperround.db import open_database
+    from paperround.errors import UsageError
+    from paperround.runs.card import Scale
+    from paperround.runs.foreground import run_here
+    from paperround.runs.rooms import find_room, find_rooms
+    from paperround.settings import get_settings
+
+    if bool(slugs) == all_papers:
+        raise UsageError("name the papers to run, or say --all")
+    if scale not in set(Scale):
+        raise UsageError(f"no scale '{scale}'; there are {', '.join(Scale)}")
+    rooms = list(find_rooms()[0].values()) if all_papers else [find_room(s) for s in slugs or []]
+    engine, settings, worst = open_database(), get_settings(), 0
+    results = []
+    for room in rooms:
+        with Progress(f"{room.slug} ({scale})") as progress:
+            result = run_here(engine, settings, room, Scale(scale), seed, progress.show_event)
+        results.append(result)
+        if as_json:
+            _say_json(result.line())
+        else:
+            _say(terminal.result_table(result))
+        if result.status == "finished":
+            for folder in ([out / room.slug] if out else []) + ([room.results_dir] if ship else []):
+                result.write(folder / f"{scale}.json")
+            worst = max(worst, 0 if result.holds else 1)
+        else:
+            _tell(f"paperround: {room.slug}: {result.status}: {result.reason}")
+            worst = 130 if result.status == "cancelled" else max(worst, 3)
+            if result.status == "cancelled":
+                break
+    if len(results) > 1 and not as_json:
+        _say("Slowest: " + ", ".join(_slowest(results)))
+    raise typer.Exit(worst)
+
+
+@app.command()
+def worker() -> None:
+    """Run queued papers until interrupted, beside a server started with --no-worker.
+
+    Example: paperround worker
+    """
+    import signal
+    import threading
+
+    from paperround.db import open_database
+    from paperround.runs.worker import Worker
+    from paperround.settings import get_settings
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    _tell("Waiting for runs; Ctrl-C ends.")
+    Worker(open_database(), get_settings()).run_forever(stop)
+
+
+@app.command()
+def check(
+    slugs: Annotated[list[str] | None, typer.Argument(help="Only these papers' rooms.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Look for faults: the database, the papers' rooms, their results and assets.
+
+    Example: paperround check
+    """
+    from paperround.catalogue.checking import check_catalogue
+    from paperround.db import open_database
+    from paperround.runs.checking import check_room
+    from paperround.runs.rooms import find_room, find_rooms
+
+    rooms, broken = find_rooms()
+    faults = [] if slugs else check_catalogue(open_database())
+    faults += [f"{slug}: {reason}" for slug, reason in broken.items() if not slugs]
+    for room in [find_room(slug) for slug in slugs] if slugs else rooms.values():
+        faults += [f"{room.slug}: {fault}" for fault in check_room(room)]
+    if as_json:
+        _say_json({"faults": faults})
+    else:
+        for fault in faults:
+            _say(fault)
+        _tell(f"{len(faults)} faults." if faults else "All is well.")
+    raise typer.Exit(1 if faults else 0)
+
+
+@asset_app.command(name="list")
+def asset_list(as_json: Json = False) -> None:
+    """List every asset: what it is, its licence, its size, whether it is here.
+
+    Example: paperround asset list
+    """
+    from paperround.kit.assets import declared_assets, is_here
+
+    rows = [
+        {
+            "name": name,
+            "what": asset.what,
+            "licence": asset.licence,
+            "size_bytes": asset.size_bytes,
+            "here": is_here(name),
+        }
+        for name, asset in sorted(declared_assets().items())
+    ]
+    if as_json:
+        _say_json(rows)
+        return
+    for row in rows:
+        here = "here" if row["here"] else "not here"
+        _say(f"{row['name']:<20} {row['size_bytes'] / 1e6:>8.1f} MB  {here:<9} {row['what']}")
+
+
+@asset_app.command(name="get")
+def asset_get(
+    names: Annotated[list[str] | None, typer.Argument(help="Which assets.")] = None,
+    scale: Annotated[str | None, typer.Option(help="All that this scale needs.")] = None,
+) -> None:
+    """Fetch assets, verify their checksums, and print where they lie.
+
+    Example: paperround asset get smollm2-135m
+    """
+    from paperround.discovery.embedding import ASSETS as SEARCH_ASSETS
+    from paperround.errors import UsageError
+    from paperround.kit.assets import find_asset
+    from paperround.runs.card import Scale
+    from paperround.runs.rooms import find_rooms
+
+    wanted = dict.fromkeys(names or [])
+    if scale is not None:
+        if scale not in set(Scale):
+            raise UsageError(f"no scale '{scale}'; there are {', '.join(Scale)}")
+        wanted |= dict.fromkeys(SEARCH_ASSETS)
+        for room in find_rooms()[0].values():
+            wanted |= dict.fromkeys(room.card.scales[Scale(scale)].assets)
+    if not wanted:
+        raise UsageError("name an asset, or say --scale quick for all that a quick run needs")
+    with Progress("Fetching assets", total=len(wanted), unit="assets") as progress:
+        for number, name in enumerate(wanted, start=1):
+            found = find_asset(name)
+            progress.advance_to(number)
+            if names and name in names:
+                _say(str(found.folder))
+
+
+def _open_with_papers() -> Any:
+    from paperround.db import open_database
+
+    engine = open_database()
+    _prepare_catalogue(engine)
+    return engine
+
+
+def _prepare_catalogue(engine: Any) -> None:
+    """Gives an empty catalogue its first papers and their embeddings, with a progress bar."""
+    from paperround.catalogue.starter import import_starter
+    from paperround.discovery.starter import load_starter_vectors
+
+    with Progress("Preparing the catalogue", unit="papers") as progress:
+        if import_starter(engine, on_progress=progress.advance_to) is not None:
+            load_starter_vectors(engine)
+
+
+def _iso(day: date | None) -> str | None:
+    return day.isoformat() if day else None
+
+
+def _slowest(results: "Sequence[Result]", n: int = 10) -> list[str]:
+    ordered = sorted(results, key=lambda result: result.seconds, reverse=True)
+    return [f"{result.slug} {result.seconds:.0f} s" for result in ordered[:n]]
+
+
+if __name__ == "__main__":
+    main()
