@@ -169,7 +169,12 @@ class MinHashDeduplicator:
         seen = self._seen.get(source if self.scope == "local" else None, {})
         found = dict.fromkeys(place for key in keys for place in seen.get(key, ()))
         if self.verify is not None:
-            found = dict.fromkeys(p for p in found if self._alike(clean, self._cleaned[p]))
+            compare = (clean, self.ngram, self.unit)
+            found = dict.fromkeys(
+                place
+                for place in found
+                if true_jaccard(self._cleaned[place], *compare) >= self.verify
+            )
         return [self.ids_[place] for place in found]
 
     @property
@@ -261,21 +266,23 @@ class MinHashDeduplicator:
         for key in keys:
             bucket = seen.setdefault(key, [])
             for other in bucket:
-                if other in met:
-                    continue
+                if other not in met and self._is_copy(place, other, clean):
+                    self._unite(place, other)
                 met.add(other)
-                if self.verify is None:
-                    self._unite(place, other)
-                # Documents already in one cluster need no proof; all others of the bucket are
-                # compared, so that the clusters come out the same in every order.
-                elif self._root(place) != self._root(other) and self._alike(
-                    clean, self._cleaned[other]
-                ):
-                    self._unite(place, other)
             if not bucket or self.verify is not None:
                 bucket.append(place)
         if self.verify is not None:
             self._cleaned[place] = clean
+
+    def _is_copy(self, place: int, other: int, clean: str) -> bool:
+        if self.verify is None:
+            return True
+        # Documents already in one cluster need no proof. All others of the bucket are compared, so
+        # that the clusters come out the same in every order.
+        if self._root(place) == self._root(other):
+            return False
+        theirs = self._cleaned[other]
+        return true_jaccard(clean, theirs, self.ngram, self.unit) >= self.verify
 
     def _unite(self, place: int, other: int) -> None:
         self.pairs_.append((self.ids_[place], self.ids_[other]))
@@ -306,9 +313,6 @@ class MinHashDeduplicator:
         if chosen not in ids:
             raise UsageError(f"keep returned {chosen!r}, which is not in the cluster {ids[:5]}")
         return self._position[chosen]
-
-    def _alike(self, ours: str, theirs: str) -> bool:
-        return true_jaccard(ours, theirs, self.ngram, self.unit) >= cast("float", self.verify)
 
     def _signatures(self, cleaned: list[str]) -> Any:
         return signatures(
