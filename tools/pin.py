@@ -32,9 +32,9 @@ def needed(name: str, extras: tuple[str, ...], seen: dict[str, str]) -> dict[str
 
 def main() -> None:
     """Writes the constraints to standard output, sorted."""
-    print("# Written by `make constraints`. torch is chosen in the Makefile.")  # noqa: T201
+    print("# Written by `make constraints`. torch is chosen in the Makefile.")
     for name, version in sorted(needed(ROOT, EXTRAS, {}).items()):
-        print(f"{name}=={version}")  # noqa: T201
+        print(f"{name}=={version}")
 
 
 if __name__ == "__main__":

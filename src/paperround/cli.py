@@ -360,7 +360,7 @@ def asset_list(as_json: Json = False) -> None:
     """
     from paperround.kit.assets import declared_assets, is_here
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": name,
             "what": asset.what,

@@ -28,8 +28,9 @@ class PaperRecord:
     code_url: str | None = None
     project_url: str | None = None
     pdf_url: str | None = None
-    votes: int = 0
-    comments: int = 0
+    # What the source itself counts; absent where it counts nothing.
+    votes: int | None = None
+    comments: int | None = None
     # Scheme to value, such as {"arxiv": "2502.08923", "doi": "10.18653/v1/…"}; versions stripped.
     identifiers: Mapping[str, str] = field(default_factory=dict)
 
