@@ -327,19 +327,23 @@ def worker() -> None:
 @app.command()
 def check(
     slugs: Annotated[list[str] | None, typer.Argument(help="Only these papers' rooms.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Remake what can be derived.")] = False,
     as_json: Json = False,
 ) -> None:
     """Look for faults: the database, the papers' rooms, their results and assets.
 
     Example: paperround check
     """
-    from paperround.catalogue.checking import check_catalogue
+    from paperround.catalogue.checking import check_catalogue, rebuild_words
     from paperround.db import open_database
     from paperround.runs.checking import check_room
     from paperround.runs.rooms import find_room, find_rooms
 
     rooms, broken = find_rooms()
-    faults = [] if slugs else check_catalogue(open_database())
+    engine = open_database()
+    if repair:
+        rebuild_words(engine)
+    faults = [] if slugs else check_catalogue(engine)
     faults += [f"{slug}: {reason}" for slug, reason in broken.items() if not slugs]
     for room in [find_room(slug) for slug in slugs] if slugs else rooms.values():
         faults += [f"{room.slug}: {fault}" for fault in check_room(room)]
