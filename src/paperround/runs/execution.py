@@ -19,6 +19,7 @@ from paperround.runs.bounded_log import BoundedLog
 from paperround.runs.card import Scale
 from paperround.runs.environment import describe_environment
 from paperround.runs.events import read_event
+from paperround.runs.processes import this_process
 from paperround.runs.reproduction import Event
 from paperround.runs.results import Result
 from paperround.runs.rooms import Room
@@ -140,6 +141,14 @@ def measure(
     )
 
 
+def mark_of(process: str, folder: Path) -> str:
+    """What marks all processes of the execution that `process` has going in `folder`.
+
+    With it, what a dead worker has left behind can be told from what a living one has started.
+    """
+    return f"{process} {folder}"
+
+
 @dataclass
 class _Watched:
     """One process of an execution, and what its `end` event said."""
@@ -174,7 +183,7 @@ class _Watched:
         supervised = Supervised(
             log,
             limits,
-            mark=str(self.scratch),
+            mark=mark_of(this_process(), self.scratch.parent),
             on_line=self._take,
             cancelled=self.cancelled,
         )
