@@ -197,7 +197,7 @@ def _description(event: Event, left_out: int) -> str:
 
 
 def _embeddable(drawn: bytes, event: Event, description: str) -> str:
-    """The document that matplotlib drew as an element for a page: no style, no size, its own ids."""
+    """What matplotlib drew as an element for a page: no style, no size, ids of its own."""
     ElementTree.register_namespace("", _SVG)
     # Drawn by matplotlib a moment ago; no foreign document comes here.
     root = ElementTree.fromstring(drawn)  # noqa: S314
