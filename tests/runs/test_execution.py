@@ -1,7 +1,6 @@
 """Real reproductions of every bad kind, each in its own process."""
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
