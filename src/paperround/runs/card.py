@@ -9,7 +9,7 @@ import json
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
@@ -156,15 +156,27 @@ class Card(_Strict):
 def read_card(path: Path) -> Card:
     """The card in a `card.toml`. Raises CardError with every fault, each with its place."""
     try:
-        return Card.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CardError(f"{path}: {error}") from error
+    try:
+        return Card.model_validate(data)
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or 'card'}: {fault['msg']}"
-            for fault in error.errors()
+            f"{_place(fault['loc'], data)}: {fault['msg']}" for fault in error.errors()
         )
         raise CardError(f"{path}: {faults}") from error
+
+
+def _place(location: tuple[int | str, ...], data: dict[str, Any]) -> str:
+    """Where in the card a fault is: `claim 'faster' bars.quick`, and not `claims.0.bars.quick`."""
+    match location:
+        case ("claims", int(place), *rest):
+            claim = data["claims"][place]
+            name = claim.get("id") if isinstance(claim, dict) else None
+            start = [f"claim '{name}'" if name else f"claim number {place + 1}"]
+            return " ".join([*start, ".".join(map(str, rest))]).strip()
+    return ".".join(map(str, location)) or "card"
 
 
 def card_sha256(card: Card) -> str:

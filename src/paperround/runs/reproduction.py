@@ -35,7 +35,7 @@ class Stage:
 
     def advance(self, n: int = 1) -> None:
         """Counts `n` more of the stage's total as done."""
-        self._done += n
+        self._done += int(n)
         now = time.monotonic()
         if now - self._sent_at >= _PROGRESS_INTERVAL_S or self._done == self._total:
             self._sent_at = now
@@ -85,6 +85,7 @@ class Run:
 
         Use as `with run.stage("train", total=epochs) as stage: ... stage.advance()`.
         """
+        total = None if total is None else int(total)
         self._emit({"kind": "stage", "stage": name, "total": total})
         started = time.monotonic()
         yield Stage(name, total, self._emit)
@@ -117,7 +118,8 @@ class Run:
                 "claim": claim,
                 "value": float(value),
                 "baseline": None if baseline is None else float(baseline),
-                "seed": seed,
+                # A seed that went through NumPy is no `int` to JSON.
+                "seed": None if seed is None else int(seed),
             }
         )
 

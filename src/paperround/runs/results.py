@@ -114,10 +114,9 @@ class Result:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """The record from `to_json`'s data. Raises CardError where it is of another format."""
-        if data.get("format") != FORMAT:
-            raise CardError(
-                f"a result of format {data.get('format')!r}; this program reads {FORMAT}"
-            )
+        found = data.get("format") if isinstance(data, dict) else None
+        if found != FORMAT:
+            raise CardError(f"a result of format {found!r}; this program reads {FORMAT}")
         claims = tuple(
             ClaimResult(
                 **{
@@ -163,8 +162,8 @@ def read_result(path: Path) -> Result:
     """The record in a file that `Result.write` wrote. Raises CardError when it is not one."""
     try:
         return Result.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CardError(f"{path}: not a result: {error!r}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, CardError) as error:
+        raise CardError(f"{path}: not a result: {error}") from error
 
 
 def shipped_results(room: Room) -> dict[Scale, Result]:

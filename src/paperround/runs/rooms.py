@@ -58,18 +58,29 @@ def find_rooms() -> tuple[dict[str, Room], dict[str, str]]:
     """
     rooms: dict[str, Room] = {}
     broken: dict[str, str] = {}
+    packages: dict[str, set[str]] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        packages.setdefault(point.name, set()).add(point.value)
+    for slug, names in packages.items():
+        if len(names) > 1:
+            # Taking one of them would show its results as the other's.
+            broken[slug] = f"offered by several packages: {', '.join(sorted(names))}"
+            continue
         try:
-            spec = importlib.util.find_spec(point.value)
-            if spec is None or spec.origin is None:
-                raise CardError(f"the package {point.value} cannot be found")
-            room = Room(point.name, point.value, Path(spec.origin).parent)
-            _ = room.card
-        except (CardError, ImportError) as error:
-            broken[point.name] = str(error)
-        else:
-            rooms[point.name] = room
+            rooms[slug] = _room(slug, next(iter(names)))
+        # Looking for a package runs the packages around it, where anything may go wrong.
+        except Exception as error:
+            broken[slug] = str(error) or repr(error)
     return rooms, broken
+
+
+def _room(slug: str, package: str) -> Room:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise CardError(f"the package {package} cannot be found")
+    room = Room(slug, package, Path(spec.origin).parent)
+    _ = room.card
+    return room
 
 
 def find_room(slug: str) -> Room:

@@ -1,0 +1,132 @@
+"""The process of one run: `python -m paperround.runs.child JOB`, started by `execution.py`.
+
+It confines itself, imports the paper's code and calls its `reproduce`. Events leave as lines of
+JSON on a pipe of their own; whatever the code prints goes to the log and means nothing.
+JOB is a JSON object: `do` ("fetch" or "reproduce"), `slug`, `package`, `folder`, `scale`, `seeds`,
+`scratch`, `threads`, `events` (the pipe's number), `parent` (the process that has to stay alive).
+"""
+
+import faulthandler
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_FILE_LIMIT_BYTES = 4 << 30
+_NICENESS = 5
+_REASON_LIMIT = 500
+# prctl(2): the signal that this process gets when the thread that started it ends.
+_PR_SET_PDEATHSIG = 1
+
+
+def main(argument: str) -> None:
+    """Does the job and ends the process: with status 0 and an `end` event, or with the reason."""
+    job: dict[str, Any] = json.loads(argument)
+    _confine(job["parent"])
+    emit = _emitter(job["events"])
+    try:
+        if job["do"] == "fetch":
+            _fetch_assets(job, emit)
+        else:
+            _reproduce(job, emit)
+    # SystemExit and KeyboardInterrupt too: whatever ends the paper's code early is a failure.
+    except BaseException as error:
+        traceback.print_exc()
+        _leave(emit, _in_one_line(error), 1)
+    _leave(emit, "", 0)
+
+
+def _reproduce(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
+    from paperround.runs.card import Scale
+    from paperround.runs.reproduction import Run
+    from paperround.runs.rooms import Room
+
+    room = Room(job["slug"], job["package"], Path(job["folder"]))
+    reproduce = room.reproduction()
+    run = Run(
+        room.card, Scale(job["scale"]), job["seeds"], Path(job["scratch"]), emit, job["threads"]
+    )
+    reproduce(run)
+
+
+def _fetch_assets(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
+    from paperround.kit.assets import find_asset
+    from paperround.runs.card import Scale
+    from paperround.runs.reproduction import Run
+    from paperround.runs.rooms import Room
+
+    card = Room(job["slug"], job["package"], Path(job["folder"])).card
+    scale = Scale(job["scale"])
+    names = card.scales[scale].assets
+    run = Run(card, scale, job["seeds"], Path(job["scratch"]), emit, job["threads"])
+    with run.stage("assets", total=len(names)) as stage:
+        for name in names:
+            find_asset(name)
+            stage.advance()
+
+
+def _confine(parent: int) -> None:
+    """Limits this process and its children; they cannot be lifted again from inside."""
+    faulthandler.enable()
+    # Whole lines reach the log at once, also those just before a crash.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_LIMIT_BYTES, _FILE_LIMIT_BYTES))
+    # A reader's page comes before a measurement.
+    os.nice(_NICENESS)
+    if sys.platform == "linux":
+        import ctypes
+
+        # Where memory runs out, this process goes and not the site or its database.
+        Path("/proc/self/oom_score_adj").write_text("500")
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # The worker may have died before the line above.
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _emitter(descriptor: int) -> Callable[[dict[str, Any]], None]:
+    # Programs that the paper's code starts have no business on this pipe.
+    os.set_inheritable(descriptor, False)
+    lock = threading.Lock()
+
+    def emit(event: dict[str, Any]) -> None:
+        line = json.dumps(event, allow_nan=False).encode() + b"\n"
+        with lock:
+            try:
+                while line:
+                    line = line[os.write(descriptor, line) :]
+            except BrokenPipeError:
+                # Nobody listens any more: the worker is gone, and with it the reason to go on.
+                os.killpg(0, signal.SIGKILL)
+
+    return emit
+
+
+def _in_one_line(error: BaseException) -> str:
+    from paperround.errors import PaperroundError
+
+    said = " ".join(str(error).split())
+    if not isinstance(error, PaperroundError):
+        said = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return said if len(said) <= _REASON_LIMIT else said[: _REASON_LIMIT - 1] + "…"
+
+
+def _leave(emit: Callable[[dict[str, Any]], None], reason: str, status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    emit({"kind": "end", "reason": reason})
+    # Not through the interpreter's own end: a thread that the paper's code has left would keep it.
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
