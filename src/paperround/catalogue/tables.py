@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from paperround.db import Table, UtcDateTime
@@ -93,3 +93,7 @@ class EmbeddingTable(Table):
     # Of the embedded text, so that a changed abstract is embedded again.
     text_sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
     vector: Mapped[bytes] = mapped_column(LargeBinary)
+    # Grows with every write, so that whoever holds the vectors in memory reads only what is new.
+    number: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("ix_embedding_number", "model", "number"),)

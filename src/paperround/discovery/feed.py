@@ -1,0 +1,168 @@
+"""The feed: the papers of a day, a week or a month, page by page.
+
+Periods without papers are passed over, so that a weekend shows Friday's papers and says so. Pages
+go on by key: a cursor names the last paper that was shown, and no paper is shown twice or left out
+because others came in above it.
+"""
+
+import base64
+import binascii
+import calendar
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Literal, get_args
+
+from sqlalchemy import Connection
+
+from paperround.catalogue.queries import papers_by_id
+from paperround.catalogue.records import Paper, PaperId
+from paperround.clock import utc_now
+from paperround.discovery import queries
+from paperround.discovery.trending import rank_trending
+from paperround.errors import UsageError
+
+Period = Literal["day", "week", "month"]
+Order = Literal["votes", "trending", "newest"]
+
+MAX_PAGE = 200
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One page of a period's papers.
+
+    `start` and `end` are the period's first and last day. `asked` is the first day of the period
+    that was asked for: another than `start` where that one has no papers. `earlier` and `later`
+    are the first days of the next periods with papers, None at either end. Pages that follow are
+    asked for with `start`, the same order and `next_cursor`.
+    """
+
+    period: Period
+    start: date
+    end: date
+    asked: date
+    earlier: date | None
+    later: date | None
+    papers: tuple[Paper, ...]
+    next_cursor: str | None
+
+
+def feed(
+    connection: Connection,
+    period: Period,
+    start: date | None,
+    order: Order,
+    cursor: str | None,
+    n: int,
+    *,
+    now: Callable[[], datetime] = utc_now,
+) -> Feed:
+    """The page of n papers after the cursor, of the period that holds the day `start`.
+
+    For None it is the latest period with papers. A period without papers gives way to the last one
+    before it that has some, or else to the first one after it. Raises UsageError for an unknown
+    period or order, an n outside 1..200, and a cursor that is not of this feed.
+    """
+    if period not in get_args(Period):
+        raise UsageError(f"no period '{period}'; there are {', '.join(get_args(Period))}")
+    if order not in get_args(Order):
+        raise UsageError(f"no order '{order}'; there are {', '.join(get_args(Order))}")
+    if not 1 <= n <= MAX_PAGE:
+        raise UsageError(f"a page of {n} papers cannot be shown; ask for 1 to {MAX_PAGE}")
+    last = None if start is None else bounds(period, start)[1]
+    day = queries.last_day_until(connection, last)
+    if day is None and last is not None:
+        day = queries.first_day_after(connection, last)
+    # An empty catalogue has today's feed, without papers.
+    first, last = bounds(period, day or start or now().date())
+    asked = first if start is None else bounds(period, start)[0]
+    place = f"{period} {first.isoformat()} {order}"
+    after = None if cursor is None else _read_cursor(cursor, place)
+    ids, next_key = _page(connection, order, first, last, after, n)
+    earlier = None
+    if first > date.min:
+        earlier = queries.last_day_until(connection, first - timedelta(days=1))
+    later = queries.first_day_after(connection, last)
+    return Feed(
+        period=period,
+        start=first,
+        end=last,
+        asked=asked,
+        earlier=None if earlier is None else bounds(period, earlier)[0],
+        later=None if later is None else bounds(period, later)[0],
+        papers=tuple(papers_by_id(connection, ids)),
+        next_cursor=None if next_key is None else _write_cursor(place, next_key),
+    )
+
+
+def bounds(period: Period, day: date) -> tuple[date, date]:
+    """The first and last day of the period that holds the day; weeks go from Monday (ISO 8601)."""
+    if period == "day":
+        return day, day
+    if period == "week":
+        first = day - timedelta(days=day.weekday())
+        # The calendar ends on a Friday, 9999-12-31.
+        return first, first + min(timedelta(days=6), date.max - first)
+    days_in_month = calendar.monthrange(day.year, day.month)[1]
+    return day.replace(day=1), day.replace(day=days_in_month)
+
+
+# Where a page ends: the order's key and the id of its last paper.
+_Key = tuple[str, int]
+
+
+def _page(
+    connection: Connection, order: Order, first: date, last: date, after: _Key | None, n: int
+) -> tuple[list[PaperId], _Key | None]:
+    """The ids of a page, and where it ends if another one follows: one more is asked for to see."""
+    found: list[tuple[PaperId, str]]
+    try:
+        if order == "votes":
+            votes_after = None if after is None else (int(after[0]), after[1])
+            rows = queries.ids_by_votes(connection, first, last, votes_after, n + 1)
+            found = [(paper_id, str(votes)) for paper_id, votes in rows]
+        elif order == "newest":
+            day_after = None if after is None else (date.fromisoformat(after[0]), after[1])
+            days = queries.ids_by_day(connection, first, last, day_after, n + 1)
+            found = [(paper_id, day.isoformat()) for paper_id, day in days]
+        else:
+            score_after = None if after is None else (float.fromhex(after[0]), after[1])
+            scored = rank_trending(queries.attention(connection, first, last), score_after, n + 1)
+            found = [(paper_id, score.hex()) for paper_id, score in scored]
+    except (ValueError, OverflowError) as error:
+        raise UsageError("this cursor is not one of this feed; start again without it") from error
+    ids = [paper_id for paper_id, _ in found[:n]]
+    if len(found) <= n:
+        return ids, None
+    return ids, (found[n - 1][1], ids[-1])
+
+
+def _write_cursor(place: str, key: _Key) -> str:
+    content = f"{place} {key[0]} {key[1]}"
+    return base64.urlsafe_b64encode(f"{_check(content)} {content}".encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, place: str) -> _Key:
+    """The key in a cursor of that place. Raises UsageError for any other text.
+
+    The check sum finds what was mistyped, cut off or made up without care. It is no secret and
+    guards none: whoever computes one himself gets a page of papers that he may see anyhow.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        check, content = base64.urlsafe_b64decode(padded.encode("ascii")).decode().split(" ", 1)
+        before, value, paper_id = content.rsplit(" ", 2)
+        key = value, int(paper_id)
+    except (ValueError, binascii.Error) as error:
+        raise UsageError("this cursor is not one of ours; start again without it") from error
+    if check != _check(content) or _write_cursor(before, key) != cursor or abs(key[1]) >= 1 << 63:
+        raise UsageError("this cursor is not one of ours; start again without it")
+    if before != place:
+        raise UsageError("this cursor is of another feed; start again without it")
+    return key
+
+
+def _check(content: str) -> str:
+    return hashlib.sha256(f"feed cursor {content}".encode()).hexdigest()[:12]
