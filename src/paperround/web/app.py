@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import paperround
 from paperround.db import open_database
 from paperround.discovery.searching import Searcher
-from paperround.errors import UsageError
+from paperround.errors import ForbiddenError, UsageError
 from paperround.log import get_logger
 from paperround.runs.rooms import find_rooms
 from paperround.runs.worker import Worker
@@ -88,7 +88,7 @@ def create_app(
         app.include_router(page.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     failures.install(app)
-    app.add_middleware(_KnownHosts)
+    app.add_middleware(_Gate)
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM_BYTES)
     app.add_middleware(_KeptStaticFiles)
     app.add_middleware(guard.HeadAsGet)
@@ -96,8 +96,8 @@ def create_app(
     return app
 
 
-class _KnownHosts:
-    """Turns away requests that name a host which this server does not go by."""
+class _Gate:
+    """Turns away foreign names and the posts of foreign pages, before their body is read."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -108,7 +108,9 @@ class _KnownHosts:
             site: Site = request.app.state.site
             try:
                 guard.check_host(request.headers, local_only=site.local_only, hosts=site.hosts)
-            except UsageError as error:
+                if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+                    guard.check_post(request.headers)
+            except (UsageError, ForbiddenError) as error:
                 await failures.answer(request, error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from paperround.catalogue.records import Paper
+from paperround.runs.queries import tally_of
 from paperround.web import claims, tex, wording
 from paperround.web.readme import readme_html
 
@@ -72,7 +73,11 @@ def environment() -> Environment:
         duration=wording.duration,
         web_address=wording.web_address,
         host=wording.host,
+        capitalize_first=wording.capitalize_first,
+        machine=wording.machine,
         readme=readme_html,
+        scheme_name=wording.scheme_name,
+        slug=wording.slug,
     )
     made.globals.update(
         static=static_address,
@@ -84,7 +89,9 @@ def environment() -> Environment:
         excerpt=excerpt,
         byline=byline,
         claim_plot=claims.claim_plot,
-        tally=claims.tally,
+        tally_of=tally_of,
+        tally_says=claims.tally_says,
+        tally_state=claims.tally_state,
     )
     return made
 

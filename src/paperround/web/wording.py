@@ -1,7 +1,12 @@
 """How numbers, dates and addresses are written on the pages, once for all templates."""
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
+
+_SCHEMES = {"arxiv": "arXiv", "doi": "DOI", "acl": "ACL Anthology", "openreview": "OpenReview"}
 
 
 def number(value: float | int | str | None) -> str:
@@ -112,3 +117,28 @@ def web_address(url: str | None) -> str | None:
 def host(url: str) -> str:
     """Where a link leads, as a person says it: `github.com`."""
     return (urlsplit(url).hostname or url).removeprefix("www.")
+
+
+def capitalize_first(text: str) -> str:
+    """The text with a capital at its beginning and the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def slug(text: str) -> str:
+    """The text as the name of a place on a page."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "other"
+
+
+def scheme_name(scheme: str) -> str:
+    """What an identifier's scheme is called."""
+    return _SCHEMES.get(scheme, scheme)
+
+
+def machine(environment: Mapping[str, Any]) -> str:
+    """What a result was measured on: `AMD EPYC 9B45, 2 cores, 16 GB`."""
+    parts = [str(environment.get("processor") or "an unknown processor")]
+    if cores := environment.get("cores"):
+        parts.append(count(cores, "core"))
+    if memory := environment.get("memory_gb"):
+        parts.append(f"{memory:.0f} GB")
+    return ", ".join(parts)
