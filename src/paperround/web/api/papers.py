@@ -1,0 +1,127 @@
+"""The catalogue as JSON: papers, the feed, search, and the papers that run."""
+
+from datetime import date
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Path, Query
+
+from paperround.catalogue.queries import paper_by_key, papers_by_id
+from paperround.db import read
+from paperround.discovery.feed import Order, Period, feed
+from paperround.discovery.search import Mode
+from paperround.errors import NotFoundError
+from paperround.web import claims
+from paperround.web.api.shapes import (
+    PROBLEMS,
+    FeedOut,
+    HitOut,
+    PaperDetailOut,
+    PaperOut,
+    PapersOut,
+    RunnableOut,
+    RunnablesOut,
+    SearchOut,
+)
+from paperround.web.queries import ids_added_before
+from paperround.web.site import SiteHere
+
+router = APIRouter(tags=["papers"], responses=PROBLEMS)
+
+_PAGE = 30
+_MAX_PAGE = 200
+
+Limit = Annotated[int, Query(ge=1, le=_MAX_PAGE, description="papers per page")]
+
+
+@router.get("/papers")
+def list_papers(
+    site: SiteHere,
+    cursor: Annotated[str | None, Query(max_length=80, examples=["2312.00858"])] = None,
+    limit: Limit = _PAGE,
+) -> PapersOut:
+    """All papers, the last added first. Go on with the address in `next`."""
+    with read(site.engine) as connection:
+        ids = ids_added_before(connection, cursor, limit + 1)
+        papers = papers_by_id(connection, ids[:limit])
+    more = len(ids) > limit
+    return PapersOut(
+        papers=[PaperOut.of(paper) for paper in papers],
+        next=_next("papers", cursor=papers[-1].key, limit=limit) if more else None,
+    )
+
+
+@router.get("/feed")
+def get_feed(
+    site: SiteHere,
+    period: Annotated[Period, Query(examples=["day"])] = "day",
+    start: Annotated[
+        date | None, Query(description="a day of the period; the latest if absent")
+    ] = None,
+    order: Annotated[Order, Query(examples=["votes"])] = "votes",
+    cursor: Annotated[str | None, Query(max_length=300)] = None,
+    limit: Limit = _PAGE,
+) -> FeedOut:
+    """The papers of a day, a week or a month."""
+    with read(site.engine) as connection:
+        shown = feed(connection, period, start, order, cursor, limit)
+    follows = None
+    if shown.next_cursor is not None:
+        follows = _next(
+            "feed",
+            period=period,
+            start=shown.start.isoformat(),
+            order=order,
+            cursor=shown.next_cursor,
+            limit=limit,
+        )
+    return FeedOut(
+        papers=[PaperOut.of(paper) for paper in shown.papers],
+        next=follows,
+        period=shown.period,
+        start=shown.start,
+        end=shown.end,
+        earlier=shown.earlier,
+        later=shown.later,
+    )
+
+
+@router.get("/papers/{key:path}")
+def get_paper(site: SiteHere, key: Annotated[str, Path(examples=["2312.00858"])]) -> PaperDetailOut:
+    """A paper with all that is known of it."""
+    with read(site.engine) as connection:
+        detail = paper_by_key(connection, key)
+    if detail is None:
+        raise NotFoundError(f"no paper '{key[:80]}' in this catalogue")
+    return PaperDetailOut.of_detail(detail, site.rooms_by_paper.get(key))
+
+
+@router.get("/search")
+def search(
+    site: SiteHere,
+    q: Annotated[str, Query(min_length=1, examples=["sequential redundancy"])],
+    mode: Annotated[Mode, Query(examples=["both"])] = "both",
+    n: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 20,
+) -> SearchOut:
+    """Papers that answer a query, best first."""
+    answer = site.searcher.search(q, n=n, mode=mode)
+    return SearchOut(
+        query=q,
+        mode=answer.mode_used,
+        note=answer.note,
+        hits=[HitOut.of(hit) for hit in answer.hits],
+    )
+
+
+@router.get("/runnable")
+def list_runnable(site: SiteHere) -> RunnablesOut:
+    """The papers that run, and where their claims stand."""
+    with read(site.engine) as connection:
+        found = claims.summaries(connection, site)
+    return RunnablesOut(
+        runnable=[RunnableOut.of(room, found.get(slug)) for slug, room in site.rooms.items()]
+    )
+
+
+def _next(what: str, **query: object) -> str:
+    return f"/api/v1/{what}?{urlencode(query)}"

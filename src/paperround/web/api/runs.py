@@ -1,0 +1,62 @@
+"""Runs as JSON: the latest, one with its record, queueing and cancelling."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from paperround.db import read
+from paperround.errors import NotFoundError
+from paperround.runs.actions import cancel_run, queue_run
+from paperround.runs.queries import recent_runs, run_by_id
+from paperround.web.api.shapes import PROBLEMS, Problem, RunAsked, RunOut, RunsOut
+from paperround.web.guard import check_run_access
+from paperround.web.site import Site, SiteHere
+
+router = APIRouter(tags=["runs"], responses=PROBLEMS)
+
+_FORBIDDEN = {403: {"model": Problem, "description": "Runs cannot be started from there"}}
+
+RunId = Annotated[str, Path(max_length=26)]
+
+
+@router.get("/runs")
+def list_runs(
+    site: SiteHere,
+    slug: Annotated[str | None, Query(max_length=60, examples=["copyspec"])] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 20,
+) -> RunsOut:
+    """The latest runs, of one paper or of all."""
+    with read(site.engine) as connection:
+        found = recent_runs(connection, slug, limit)
+    return RunsOut(runs=[RunOut.of(run) for run in found])
+
+
+@router.post("/runs", status_code=202, responses={**_FORBIDDEN})
+def add_run(request: Request, response: Response, site: SiteHere, asked: RunAsked) -> RunOut:
+    """Queues a run; the same run that waits or is under way already is not queued twice."""
+    check_run_access(request, local_only=site.local_only)
+    run_id = queue_run(site.engine, asked.slug, asked.scale, asked.seeds)
+    response.headers["location"] = f"/api/v1/runs/{run_id}"
+    return _run(site, run_id)
+
+
+@router.get("/runs/{run_id}")
+def get_run(site: SiteHere, run_id: RunId) -> RunOut:
+    """A run, with its record once it has ended."""
+    return _run(site, run_id)
+
+
+@router.post("/runs/{run_id}/cancel", status_code=202, responses={**_FORBIDDEN})
+def cancel(request: Request, site: SiteHere, run_id: RunId) -> RunOut:
+    """Cancels a run; one that has ended stays as it is."""
+    check_run_access(request, local_only=site.local_only)
+    cancel_run(site.engine, run_id)
+    return _run(site, run_id)
+
+
+def _run(site: Site, run_id: str) -> RunOut:
+    with read(site.engine) as connection:
+        found = run_by_id(connection, run_id)
+    if found is None:
+        raise NotFoundError(f"no run '{run_id}'")
+    return RunOut.of(found)

@@ -1,0 +1,254 @@
+"""What the API sends: the shapes of papers, answers, runs and problems."""
+
+from datetime import date, datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from paperround.catalogue.records import Paper, PaperDetail
+from paperround.discovery.search import Hit
+from paperround.runs.card import Scale
+from paperround.runs.queries import ClaimSummary, RunView
+from paperround.runs.rooms import Room
+
+
+class Problem(BaseModel):
+    """An error, by RFC 9457."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str = ""
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The request does not work as it stands"},
+    404: {"model": Problem, "description": "There is no such thing"},
+}
+
+
+class PaperOut(BaseModel):
+    """A paper. `title` is plain words, `title_latex` is as the source has it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "key": "2312.00858",
+                "url": "/papers/2312.00858",
+                "title": "DeepCache: Accelerating Diffusion Models for Free",
+                "title_latex": "DeepCache: Accelerating Diffusion Models for Free",
+                "authors": ["Xinyin Ma", "Gongfan Fang", "Xinchao Wang"],
+                "author_count": 3,
+                "organisation": None,
+                "published": "2023-12-01",
+                "listed": "2023-12-04",
+                "categories": ["cs.CV"],
+                "venue": None,
+                "code_url": "https://github.com/horseee/DeepCache",
+                "project_url": None,
+                "pdf_url": None,
+                "votes": 23,
+                "comments": 1,
+            }
+        }
+    )
+
+    key: str
+    url: str
+    title: str
+    title_latex: str
+    authors: list[str]
+    author_count: int
+    organisation: str | None
+    published: date | None
+    listed: date | None
+    categories: list[str]
+    venue: str | None
+    code_url: str | None
+    project_url: str | None
+    pdf_url: str | None
+    votes: int
+    comments: int
+
+    @classmethod
+    def of(cls, paper: Paper) -> Self:
+        """The shape of a paper."""
+        return cls(**_paper_fields(paper))
+
+
+class PaperDetailOut(PaperOut):
+    """A paper with its abstract, identifiers and sources; `slug` where it runs."""
+
+    abstract: str
+    abstract_latex: str
+    identifiers: dict[str, str]
+    sources: list[str]
+    slug: str | None
+
+    @classmethod
+    def of_detail(cls, detail: PaperDetail, room: Room | None) -> Self:
+        """The shape of a paper with all that is known."""
+        return cls(
+            **_paper_fields(detail.paper),
+            abstract=detail.paper.abstract_text,
+            abstract_latex=detail.paper.abstract,
+            identifiers=dict(detail.identifiers),
+            sources=sorted({source for source, _ in detail.sources}),
+            slug=room.slug if room else None,
+        )
+
+
+class PapersOut(BaseModel):
+    """A page of papers; `next` is the address of the following page, null on the last."""
+
+    papers: list[PaperOut]
+    next: str | None
+
+
+class FeedOut(PapersOut):
+    """A page of a period's papers."""
+
+    period: str
+    start: date
+    end: date
+    earlier: date | None
+    later: date | None
+
+
+class HitOut(BaseModel):
+    """A paper that answers a query; scores compare within one answer only."""
+
+    score: float
+    paper: PaperOut
+
+    @classmethod
+    def of(cls, hit: Hit) -> Self:
+        """The shape of a hit."""
+        return cls(score=hit.score, paper=PaperOut.of(hit.paper))
+
+
+class SearchOut(BaseModel):
+    """Papers that answer, best first; `mode` is how the search was done in the end."""
+
+    query: str
+    mode: str
+    note: str | None
+    hits: list[HitOut]
+
+
+class RunnableOut(BaseModel):
+    """A paper that runs, and where its claims stand at the largest scale with a result."""
+
+    slug: str
+    paper: str
+    url: str
+    title: str
+    family: str
+    summary: str
+    claims: int
+    scale: Scale | None
+    holds: int
+    falls_short: int
+    not_measured: int
+    shipped: bool | None
+
+    @classmethod
+    def of(cls, room: Room, summary: ClaimSummary | None) -> Self:
+        """The shape of a room and its claims."""
+        claims = len(room.card.claims)
+        return cls(
+            slug=room.slug,
+            paper=room.card.paper,
+            url=f"/papers/{room.card.paper}",
+            title=room.card.title,
+            family=room.card.family,
+            summary=room.card.summary,
+            claims=claims,
+            scale=summary.scale if summary else None,
+            holds=summary.tally.holds if summary else 0,
+            falls_short=summary.tally.falls_short if summary else 0,
+            not_measured=summary.tally.not_measured if summary else claims,
+            shipped=summary.is_shipped if summary else None,
+        )
+
+
+class RunnablesOut(BaseModel):
+    """All papers that run, by slug."""
+
+    runnable: list[RunnableOut]
+
+
+class RunAsked(BaseModel):
+    """Which paper to run; the card's seeds unless others are named."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"slug": "copyspec", "scale": "quick"}}
+    )
+
+    slug: str = Field(max_length=60)
+    scale: str = Field(default=Scale.QUICK.value, max_length=10)
+    seeds: list[int] | None = Field(default=None, max_length=50)
+
+
+class RunOut(BaseModel):
+    """A run. `result` is its record once it has ended, in the detail only."""
+
+    id: str
+    url: str
+    slug: str
+    scale: Scale
+    seeds: list[int]
+    state: str
+    reason: str
+    queued_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    cancel_requested: bool
+    position: int | None
+    result: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, run: RunView) -> Self:
+        """The shape of a run."""
+        return cls(
+            id=run.id,
+            url=f"/runs/{run.id}",
+            slug=run.slug,
+            scale=run.scale,
+            seeds=list(run.seeds),
+            state=run.state.value,
+            reason=run.reason,
+            queued_at=run.queued_at,
+            started_at=run.started_at,
+            ended_at=run.ended_at,
+            cancel_requested=run.cancel_requested,
+            position=run.position,
+            result=run.result.to_json() if run.result else None,
+        )
+
+
+class RunsOut(BaseModel):
+    """The latest runs, the last queued first, without their records."""
+
+    runs: list[RunOut]
+
+
+def _paper_fields(paper: Paper) -> dict[str, Any]:
+    return {
+        "key": paper.key,
+        "url": f"/papers/{paper.key}",
+        "title": paper.title_text,
+        "title_latex": paper.title,
+        "authors": list(paper.authors),
+        "author_count": max(paper.author_count or 0, len(paper.authors)),
+        "organisation": paper.organisation,
+        "published": paper.published,
+        "listed": paper.listed,
+        "categories": list(paper.categories),
+        "venue": paper.venue,
+        "code_url": paper.code_url,
+        "project_url": paper.project_url,
+        "pdf_url": paper.pdf_url,
+        "votes": paper.votes,
+        "comments": paper.comments,
+    }

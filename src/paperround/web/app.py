@@ -1,0 +1,137 @@
+"""The site as an ASGI application: what `paperround serve` serves and what tests talk to."""
+
+import threading
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import paperround
+from paperround.db import open_database
+from paperround.discovery.searching import Searcher
+from paperround.errors import ForbiddenError, UsageError
+from paperround.log import get_logger
+from paperround.runs.rooms import find_rooms
+from paperround.runs.worker import Worker
+from paperround.settings import Settings
+from paperround.web import failures, guard
+from paperround.web.api import papers as api_papers
+from paperround.web.api import runs as api_runs
+from paperround.web.pages import feed, papers, plain, runnable, runs, search
+from paperround.web.rendering import STATIC
+from paperround.web.site import Site
+
+log = get_logger()
+
+# What a worker gets to end its run's process and give the run back.
+_WORKER_STOPS_WITHIN_S = 10
+_GZIP_FROM_BYTES = 1_000
+
+
+def create_app(
+    settings: Settings, *, local_only: bool, worker: bool, hosts: Collection[str] = ()
+) -> FastAPI:
+    """The site over the database that the settings name, migrated on the way.
+
+    `local_only` says that the server listens on a loopback address: only then may runs be started
+    from a page, and only then is the `Host` header held against the loopback names and `hosts`.
+    `worker` starts one in a thread, for as long as the application runs.
+    """
+    rooms, broken = find_rooms()
+    for slug, reason in broken.items():
+        log.warning("room.broken", slug=slug, reason=reason)
+    engine = open_database(settings)
+    site = Site(
+        settings=settings,
+        engine=engine,
+        rooms=rooms,
+        broken_rooms=broken,
+        searcher=Searcher(engine, settings),
+        local_only=local_only,
+        worker=worker,
+        hosts=frozenset(hosts),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        stop = threading.Event()
+        thread = threading.Thread(
+            target=lambda: Worker(engine, settings).run_forever(stop), name="worker", daemon=True
+        )
+        if worker:
+            thread.start()
+        yield
+        stop.set()
+        if worker:
+            thread.join(_WORKER_STOPS_WITHIN_S)
+        engine.dispose()
+
+    app = FastAPI(
+        title="Paperround",
+        version=paperround.__version__,
+        summary="Daily papers that run: the catalogue, its search, and what was measured.",
+        openapi_url="/api/v1/openapi.json",
+        # Their pages load scripts from elsewhere; the description itself is served.
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.site = site
+    for router in (api_papers.router, api_runs.router):
+        app.include_router(router, prefix="/api/v1")
+    for page in (feed, search, runnable, runs, papers, plain):
+        app.include_router(page.router, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    failures.install(app)
+    app.add_middleware(_Gate)
+    app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM_BYTES)
+    app.add_middleware(_KeptStaticFiles)
+    app.add_middleware(guard.HeadAsGet)
+    app.add_middleware(guard.SecurityHeaders)
+    return app
+
+
+class _Gate:
+    """Turns away foreign names and the posts of foreign pages, before their body is read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            request = Request(scope)
+            site: Site = request.app.state.site
+            try:
+                guard.check_host(request.headers, local_only=site.local_only, hosts=site.hosts)
+                if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+                    guard.check_post(request.headers)
+            except (UsageError, ForbiddenError) as error:
+                await failures.answer(request, error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class _KeptStaticFiles:
+    """Lets browsers keep static files for a year: a new version has a new address."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith("/static/"):
+            await self._app(scope, receive, send)
+            return
+        versioned = scope["query_string"].startswith(b"v=")
+
+        async def send_kept(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in (200, 304):
+                policy = b"public, max-age=31536000, immutable" if versioned else b"no-cache"
+                message["headers"] = [*message["headers"], (b"cache-control", policy)]
+            await send(message)
+
+        await self._app(scope, receive, send_kept)

@@ -1,0 +1,147 @@
+"""Who may ask for what: known hosts, same-origin posts, and runs from this very machine only.
+
+Until there are accounts, starting or cancelling a run is for whoever sits at the machine: the
+server must listen on a loopback address, and the request must come from one. A page of another
+site open in the same browser is shut out twice: by its `Origin`, and, should it point its own name
+at 127.0.0.1 (DNS rebinding), by the name in `Host`.
+"""
+
+import ipaddress
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from paperround.errors import ForbiddenError, UsageError
+
+SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+# A proxy on this machine makes the whole world look local; it leaves one of these behind.
+_PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_MAX_BODY_BYTES = 64 * 1024
+
+
+class SecurityHeaders:
+    """Adds the security headers to every response, those of static files and errors too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on; the headers go in when the response starts."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                extra = [(key.encode(), value.encode()) for key, value in SECURITY_HEADERS.items()]
+                message["headers"] = [*message.get("headers", ()), *extra]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class HeadAsGet:
+    """Answers HEAD wherever GET is answered, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Runs GET; its body stays here, and a stream is told at once that nobody listens."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def receive_until_started() -> Message:
+            return {"type": "http.disconnect"} if started else await receive()
+
+        async def send_head(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self._app({**scope, "method": "GET"}, receive_until_started, send_head)
+
+
+def check_host(headers: Headers, *, local_only: bool, hosts: Collection[str]) -> None:
+    """Raises UsageError when the request names a host that this server does not go by.
+
+    A server that only this machine reaches goes by the loopback names and by `hosts`. One that
+    the network reaches goes by any name unless `hosts` says which: nothing secret is read there,
+    and nothing can be started.
+    """
+    if not local_only and not hosts:
+        return
+    name = _host_name(headers.get("host", ""))
+    if name in hosts or name in _LOOPBACK_NAMES or name.endswith(".localhost"):
+        return
+    raise UsageError(f"this server does not go by the name '{name[:100]}'")
+
+
+def check_post(headers: Headers) -> None:
+    """Raises ForbiddenError for a post that another site's page sent, UsageError for a large one.
+
+    Browsers say where a post comes from; a client that says nothing is no browser, and no page
+    can make it ask.
+    """
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if (site is not None and site not in ("same-origin", "none")) or (
+        origin is not None and urlsplit(origin).netloc != headers.get("host", "")
+    ):
+        raise ForbiddenError("this was sent by a page of another site, and nothing was done")
+    length = headers.get("content-length", "0")
+    if "transfer-encoding" in headers or not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
+        raise UsageError(f"a body is sent with its length, at most {_MAX_BODY_BYTES} bytes")
+
+
+def why_runs_are_closed(request: Request, *, local_only: bool) -> str:
+    """Why this request may not start or cancel a run; empty when it may."""
+    if not local_only:
+        return (
+            "This server answers the network, and Paperround has no accounts yet, so runs are "
+            "started on its own machine, with paperround run."
+        )
+    if any(header in request.headers for header in _PROXY_HEADERS):
+        return "This request came through a proxy; runs are started on the machine itself."
+    if request.client is None or not _is_loopback(request.client.host):
+        return "Runs are started on the machine that Paperround runs on."
+    return ""
+
+
+def check_run_access(request: Request, *, local_only: bool) -> None:
+    """Raises ForbiddenError when this request may not start or cancel a run."""
+    if reason := why_runs_are_closed(request, local_only=local_only):
+        raise ForbiddenError(reason)
+
+
+def _host_name(host: str) -> str:
+    """The name in a `Host` header, without port and brackets, in small letters."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return parsed.is_loopback

@@ -1,0 +1,180 @@
+"""A paper's page: all that is known of it and, where it runs, what was measured."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Query
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from paperround.catalogue.identity import arxiv_id
+from paperround.catalogue.queries import paper_by_key
+from paperround.catalogue.records import Paper, PaperDetail, PaperId
+from paperround.db import read
+from paperround.errors import NotFoundError, UsageError
+from paperround.runs.actions import queue_run
+from paperround.runs.card import Scale
+from paperround.runs.charts import charts_of
+from paperround.runs.queries import LatestResult, Tally, latest_results, recent_runs, tally_of
+from paperround.runs.rooms import Room
+from paperround.runs.verdicts import judge
+from paperround.web import claims, wording
+from paperround.web.guard import check_run_access, why_runs_are_closed
+from paperround.web.rendering import render
+from paperround.web.site import Site, SiteHere
+
+router = APIRouter()
+
+_SIMILAR = 6
+_RUNS_SHOWN = 5
+_README_LIMIT_BYTES = 512 << 10
+
+
+@router.get("/papers/{key:path}")
+def paper(
+    request: Request, site: SiteHere, key: str, scale: Annotated[str | None, Query()] = None
+) -> Response:
+    """The page of the paper with that key, such as `2312.00858`."""
+    room = site.rooms_by_paper.get(key)
+    with read(site.engine) as connection:
+        detail = paper_by_key(connection, key)
+        if detail is None and room is None:
+            return _redirect(connection, key)
+        room_context = {} if room is None else _room_context(connection, request, site, room, scale)
+        tallies = claims.tallies(connection, site)
+    if detail is not None:
+        shown, note = detail, None
+        similar = site.searcher.similar(detail.paper.id, n=_SIMILAR)
+    else:
+        assert room is not None
+        shown, similar = _from_card(room), []
+        note = "This paper comes with an installed package and is not in the catalogue yet."
+    return render(
+        request,
+        "paper.html",
+        paper=shown.paper,
+        n_authors=max(shown.paper.author_count or 0, len(shown.paper.authors)),
+        identifiers=shown.identifiers,
+        sources=sorted({source for source, _ in shown.sources}),
+        links=_links(shown),
+        similar=similar,
+        tallies=tallies,
+        note=note,
+        **{"room": None, **room_context},
+    )
+
+
+@router.post("/papers/{key:path}/runs")
+def run_paper(
+    request: Request, site: SiteHere, key: str, scale: Annotated[str, Form()] = Scale.QUICK
+) -> Response:
+    """Queues a run of the paper and leads to its page."""
+    check_run_access(request, local_only=site.local_only)
+    room = site.rooms_by_paper.get(key)
+    if room is None:
+        raise NotFoundError(f"no paper '{key[:80]}' runs here")
+    run_id = queue_run(site.engine, room.slug, scale)
+    return RedirectResponse(f"/runs/{run_id}", status_code=303)
+
+
+def _redirect(connection: Connection, key: str) -> Response:
+    """To the paper that another spelling of its arXiv id means; a version is the same paper."""
+    canonical = arxiv_id(key)
+    if canonical is None or canonical == key or paper_by_key(connection, canonical) is None:
+        raise NotFoundError(f"no paper '{key[:80]}' in this catalogue")
+    return RedirectResponse(f"/papers/{canonical}", status_code=301)
+
+
+def _room_context(
+    connection: Connection, request: Request, site: Site, room: Room, asked: str | None
+) -> dict[str, Any]:
+    results = latest_results(connection, room)
+    scales = [scale for scale in Scale if room.card.scales[scale].runs_here or scale in results]
+    if asked is None:
+        # The largest that says something, as the marks on other pages do.
+        scale = next((s for s in reversed(scales) if s in results), Scale.QUICK)
+    elif asked in scales:
+        scale = Scale(asked)
+    else:
+        raise UsageError(f"no scale '{asked[:40]}' here; there are {', '.join(scales)}")
+    latest = results.get(scale)
+    largest = next((results[s] for s in reversed(scales) if s in results), None)
+    runs = recent_runs(connection, room.slug, _RUNS_SHOWN)
+    return {
+        "room": room,
+        "scales": [s.value for s in scales],
+        "runnable_scales": [s.value for s in scales if room.card.scales[s].runs_here],
+        "scale": scale.value,
+        "notes_of_scale": room.card.scales[scale],
+        "latest": latest,
+        "summary": tally_of(largest.result) if largest else Tally(0, 0, len(room.card.claims)),
+        "unmeasured": judge(room.card, scale, [], "not measured yet"),
+        "charts": charts_of(latest.result, site.settings) if latest else [],
+        "closed": why_runs_are_closed(request, local_only=site.local_only),
+        "active": next((run for run in runs if run.is_active), None),
+        "runs": runs,
+        "costs": {s.value: _cost(room, s, results.get(s)) for s in scales},
+        "full": None if Scale.FULL in scales else room.card.scales[Scale.FULL].about,
+        "readme_text": _readme(room.folder / "README.md"),
+    }
+
+
+def _cost(room: Room, scale: Scale, latest: LatestResult | None) -> str:
+    limit = f"at most {wording.duration(room.card.scales[scale].time_limit_s)}"
+    if latest is None:
+        return limit
+    where = "there" if latest.is_shipped else "here"
+    return f"took {wording.duration(latest.result.seconds)} {where}; {limit}"
+
+
+def _readme(path: Path) -> str:
+    if not path.is_file() or path.stat().st_size > _README_LIMIT_BYTES:
+        return ""
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _from_card(room: Room) -> PaperDetail:
+    """What a card says of a paper that the catalogue does not have."""
+    card = room.card
+    stand_in = Paper(
+        id=PaperId(0),
+        key=card.paper,
+        title=card.title,
+        abstract="",
+        title_text=card.title,
+        abstract_text="",
+        authors=(),
+        author_count=None,
+        organisation=None,
+        published=None,
+        listed=None,
+        day=None,
+        categories=(),
+        comment=None,
+        venue=None,
+        code_url=None,
+        project_url=None,
+        pdf_url=None,
+        votes=0,
+        comments=0,
+    )
+    arxiv = arxiv_id(card.paper)
+    return PaperDetail(stand_in, (("arxiv", arxiv),) if arxiv else (), ())
+
+
+def _links(detail: PaperDetail) -> list[tuple[str, str]]:
+    identifiers = dict(detail.identifiers)
+    arxiv, doi = identifiers.get("arxiv"), identifiers.get("doi")
+    candidates = [
+        ("arXiv", f"https://arxiv.org/abs/{arxiv}" if arxiv else None),
+        ("PDF", detail.paper.pdf_url or (f"https://arxiv.org/pdf/{arxiv}" if arxiv else None)),
+        ("Code", detail.paper.code_url),
+        ("Project", detail.paper.project_url),
+        ("DOI", f"https://doi.org/{doi}" if doi else None),
+    ]
+    return [
+        (label, address)
+        for label, url in candidates
+        if (address := wording.web_address(url)) is not None
+    ]

@@ -1,0 +1,61 @@
+"""`paperround serve`: the site under uvicorn, until interrupted."""
+
+import ipaddress
+import sys
+from collections.abc import Callable
+
+import uvicorn
+from sqlalchemy import Engine
+
+from paperround.db import open_database
+from paperround.settings import get_settings
+from paperround.web.app import create_app
+
+# Whoever watches a run keeps a stream open; a server that is told to stop does not wait for them.
+_SHUTDOWN_S = 3
+
+
+def serve(
+    *, host: str, port: int, worker: bool, prepare: Callable[[Engine], None] | None = None
+) -> None:
+    """Serves the site until interrupted. `prepare` gets the migrated database before that."""
+    settings = get_settings()
+    engine = open_database(settings)
+    if prepare is not None:
+        prepare(engine)
+    engine.dispose()
+    app = create_app(settings, local_only=is_loopback(host), worker=worker)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # A header must not be able to say that a request came from this machine.
+        proxy_headers=False,
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+    )
+    _Announced(config).run()
+
+
+class _Announced(uvicorn.Server):
+    """Says where the site is once it answers there; with port 0 nobody else knows."""
+
+    async def startup(self, sockets: list[object] | None = None) -> None:
+        await super().startup(sockets)  # type: ignore[arg-type]
+        for listening in self.servers:
+            for socket in listening.sockets:
+                name, number = socket.getsockname()[:2]
+                shown = f"[{name}]" if ":" in name else name
+                print(f"Paperround is at http://{shown}:{number}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server that listens on this address answers this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
