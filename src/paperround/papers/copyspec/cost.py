@@ -1,8 +1,8 @@
 """What a forward pass costs, and from when on an attempt to copy pays.
 
-    P    forward passes            t0  seconds that a pass takes whatever it computes
-    V    tokens computed in them   t1  seconds that each token adds
-    time = P t0 + V t1
+P    forward passes            t0  seconds that a pass takes whatever it computes
+V    tokens computed in them   t1  seconds that each token adds
+time = P t0 + V t1
 """
 
 from collections.abc import Sequence
