@@ -53,11 +53,16 @@ M = TinyGptConfig(d_model=256, n_layers=6, n_heads=8, d_ffn=768)
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How a tiny GPT is trained; every number here is our own choice, tried on CountDown."""
+    """How a tiny GPT is trained. The numbers are our own choice, tried on CountDown-3.
+
+    After a million tokens, 1 / 8 / 16 samples solve (percent of 200 test problems, T 0.7):
+    28 / 75 / 88 as below, 10 / 48 / 64 with 6,000 tokens in a batch; with a learning rate of 1e-3
+    as well and 0.7 million tokens, 1 / 9 / 12.
+    """
 
     token_budget: int
-    batch_tokens: int = 6_000
-    learning_rate: float = 1e-3
+    batch_tokens: int = 3_000
+    learning_rate: float = 3e-3
     final_share: float = 0.02
     warmup_steps: int = 50
     weight_decay: float = 0.01
