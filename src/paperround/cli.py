@@ -270,9 +270,10 @@ def run(
     """
     from paperround.db import open_database
     from paperround.errors import UsageError
+    from paperround.runs.actions import seeds_for
     from paperround.runs.card import Scale
-    from paperround.runs.foreground import run_here
     from paperround.runs.rooms import find_room, find_rooms
+    from paperround.runs.worker import Worker
     from paperround.settings import get_settings
 
     if bool(slugs) == all_papers:
@@ -284,7 +285,10 @@ def run(
     results = []
     for room in rooms:
         with Progress(f"{room.slug} ({scale})") as progress:
-            result = run_here(engine, settings, room, Scale(scale), seed, progress.show_event)
+            seeds = seeds_for(room, scale, seed or None)
+            result = Worker(engine, settings).run_now(
+                room.slug, Scale(scale), seeds, progress.show_event
+            )
         results.append(result)
         if as_json:
             _say_json(result.line())

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-from paperround.runs.foreground import run_here
 from sqlalchemy import Engine
 
 from paperround.runs.card import Scale
@@ -12,6 +11,7 @@ from paperround.runs.checking import check_room
 from paperround.runs.results import shipped_results
 from paperround.runs.rooms import Room, find_rooms
 from paperround.runs.verdicts import Verdict
+from paperround.runs.worker import Worker
 from paperround.settings import Settings
 
 ROOMS, BROKEN = find_rooms()
@@ -51,7 +51,8 @@ def test_the_readme_explains_itself(room: Room) -> None:
 def test_the_quick_scale_measures_again_what_ships(
     room: Room, engine: Engine, settings: Settings
 ) -> None:
-    result = run_here(engine, settings, room, Scale.QUICK)
+    seeds = room.card.scales[Scale.QUICK].seeds
+    result = Worker(engine, settings).run_now(room.slug, Scale.QUICK, seeds, lambda event: None)
     assert result.status == "finished", result.reason
     shipped = {claim.id: claim.verdict for claim in shipped_results(room)[Scale.QUICK].claims}
     held = {claim_id for claim_id, verdict in shipped.items() if verdict is Verdict.HOLDS}

@@ -11,7 +11,7 @@ from paperround.errors import NotFoundError, UsageError
 from paperround.runs.card import Scale
 from paperround.runs.queue import Queue, State, TableQueue
 from paperround.runs.reproduction import Event
-from paperround.runs.rooms import find_room
+from paperround.runs.rooms import Room, find_room
 from paperround.runs.tables import RunEventTable, RunTable
 
 MAX_SEEDS = 50
@@ -33,17 +33,24 @@ def queue_run(
     a second click starts nothing. Raises NotFoundError for an unknown paper, UsageError for a
     scale that does not run here or for seeds that nothing can be done with.
     """
-    room = find_room(slug)
-    if scale not in set(Scale):
-        raise UsageError(f"no scale '{scale}'; there are {', '.join(Scale)}")
-    notes = room.card.scales[Scale(scale)]
-    if not notes.runs_here:
-        raise UsageError(f"{slug}: nobody runs the scale '{scale}' here: {notes.about}")
-    chosen = _checked(notes.seeds if seeds is None else seeds)
+    chosen = seeds_for(find_room(slug), scale, seeds)
     queue = queue or TableQueue(engine)
     with write(engine) as connection:
         same = _active_run(connection, slug, Scale(scale), chosen)
         return same or queue.add(connection, slug, Scale(scale), chosen, priority)
+
+
+def seeds_for(room: Room, scale: str, seeds: Sequence[int] | None) -> tuple[int, ...]:
+    """The seeds that a run of this scale takes: those given, or the card's where there are none.
+
+    Raises UsageError for a scale that does not run here, or for seeds nothing can be done with.
+    """
+    if scale not in set(Scale):
+        raise UsageError(f"no scale '{scale}'; there are {', '.join(Scale)}")
+    notes = room.card.scales[Scale(scale)]
+    if not notes.runs_here:
+        raise UsageError(f"{room.slug}: the scale '{scale}' does not run here: {notes.about}")
+    return _checked(notes.seeds if seeds is None else seeds)
 
 
 def cancel_run(engine: Engine, run_id: str) -> None:

@@ -243,6 +243,7 @@ def _environment(scratch: Path, settings: Settings) -> dict[str, str]:
 def _paperround_variables(settings: Settings) -> dict[str, str]:
     variables = {
         "PAPERROUND_HOME": str(settings.home),
+        "PAPERROUND_CACHE": str(settings.cache_dir),
         "PAPERROUND_RUN_THREADS": str(settings.run_threads),
     }
     if settings.assets is not None:

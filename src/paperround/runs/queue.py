@@ -74,6 +74,9 @@ class Queue(Protocol):
     ) -> str:
         """The id of a new queued run; it is there once the caller's transaction commits."""
 
+    def start(self, worker: str, slug: str, scale: Scale, seeds: Sequence[int]) -> Claimed:
+        """A new run that is this worker's from the start; should it die, the run is lost."""
+
     def claim(self, worker: str) -> Claimed | None:
         """The next run, now this worker's: highest priority first, then first come first served."""
 
@@ -122,22 +125,24 @@ class TableQueue:
     ) -> str:
         """See `Queue.add`."""
         now = self._now()
-        run_id = new_run_id(now)
-        connection.execute(
-            insert(RunTable).values(
-                id=run_id,
-                slug=slug,
-                scale=scale.value,
-                seeds=list(seeds),
-                state=State.QUEUED,
-                reason="",
-                priority=priority,
-                queued_at=now,
-                attempts=0,
-                cancel_requested=False,
-            )
-        )
-        return run_id
+        row = _new_row(now, slug, scale, seeds) | {"priority": priority}
+        connection.execute(insert(RunTable), row)
+        return str(row["id"])
+
+    def start(self, worker: str, slug: str, scale: Scale, seeds: Sequence[int]) -> Claimed:
+        """See `Queue.start`."""
+        now = self._now()
+        row = _new_row(now, slug, scale, seeds) | {
+            "state": State.RUNNING,
+            "worker": worker,
+            # Whoever waits for it is gone when this worker is: nobody else takes it over.
+            "attempts": MAX_ATTEMPTS,
+            "started_at": now,
+            "leased_until": now + timedelta(seconds=LEASE_S),
+        }
+        with write(self._engine) as connection:
+            connection.execute(insert(RunTable), row)
+        return Claimed(row["id"], slug, scale, tuple(seeds), MAX_ATTEMPTS, worker)
 
     def claim(self, worker: str) -> Claimed | None:
         """See `Queue.claim`. Stands on ix_run_queue."""
@@ -250,7 +255,7 @@ class TableQueue:
                 state, reason = (
                     (State.CANCELLED, "cancelled")
                     if row.cancel_requested
-                    else (State.LOST, f"its worker died in each of {MAX_ATTEMPTS} attempts")
+                    else (State.LOST, "its worker died, and there is no further attempt")
                 )
                 self.end(connection, abandoned, state, reason, None)
                 return state
@@ -264,6 +269,21 @@ def new_run_id(now: datetime) -> str:
     """A new id of 26 letters and digits (a ULID): later ids sort after earlier ones."""
     number = int(now.timestamp() * 1000) << 80 | secrets.randbits(80)
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def _new_row(now: datetime, slug: str, scale: Scale, seeds: Sequence[int]) -> dict[str, Any]:
+    return {
+        "id": new_run_id(now),
+        "slug": slug,
+        "scale": scale.value,
+        "seeds": list(seeds),
+        "state": State.QUEUED,
+        "reason": "",
+        "priority": 0,
+        "queued_at": now,
+        "attempts": 0,
+        "cancel_requested": False,
+    }
 
 
 _FREE: dict[str, Any] = {"worker": None, "leased_until": None, "started_at": None}

@@ -6,7 +6,7 @@ process (`execution.py`); here a run's events are recorded, its lease renewed an
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from paperround.db import write
 from paperround.errors import PaperroundError
 from paperround.log import get_logger
 from paperround.runs.actions import record_events
+from paperround.runs.card import Scale
 from paperround.runs.charts import charts_of
 from paperround.runs.execution import mark_of, measure
 from paperround.runs.processes import Family, this_process
@@ -93,6 +94,28 @@ class Worker:
             raise
         return True
 
+    def run_now(
+        self,
+        slug: str,
+        scale: Scale,
+        seeds: Sequence[int],
+        on_event: Callable[[Event], None],
+    ) -> Result:
+        """The record of a run that passes by the queue: somebody sits and waits for it.
+
+        `on_event` sees what it emits. Interrupted, the run ends as cancelled, and the
+        interruption is raised.
+        """
+        claimed = self._queue.start(self.name, slug, scale, seeds)
+        under_way = _UnderWay(self._engine, self._queue, claimed, None, self._now, on_event)
+        try:
+            return self._run(claimed, under_way)
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            state = State.CANCELLED if interrupted else State.FAILED
+            self._end(under_way, state, "interrupted" if interrupted else repr(error), None)
+            raise
+
     def recover(self) -> list[tuple[str, State]]:
         """The runs taken back from dead workers, each with the state it is in now.
 
@@ -110,7 +133,7 @@ class Worker:
                 recovered.append((claimed.run_id, state))
         return recovered
 
-    def _run(self, claimed: Claimed, under_way: "_UnderWay") -> None:
+    def _run(self, claimed: Claimed, under_way: "_UnderWay") -> Result:
         log = get_logger().bind(run=claimed.run_id, slug=claimed.slug, scale=claimed.scale.value)
         under_way.on_event({"kind": "started", "attempt": claimed.attempt})
         result = measure(
@@ -132,6 +155,7 @@ class Worker:
             charts_of(result, self._settings)
             self._end(under_way, State(result.status), result.reason, result)
             log.info("run.ended", status=result.status, seconds=result.seconds)
+        return result
 
     def _end(
         self, under_way: "_UnderWay", state: State, reason: str, result: Result | None
@@ -166,6 +190,7 @@ class _UnderWay:
     claimed: Claimed
     stop: threading.Event | None
     now: Callable[[], datetime]
+    also: Callable[[Event], None] | None = None
     stopping: bool = False
     let_go: bool = False
     _cancelled: bool = False
@@ -177,6 +202,8 @@ class _UnderWay:
     def on_event(self, event: Event) -> None:
         """Keeps an event until the next time that some are recorded."""
         self._events.append((self.now(), event))
+        if self.also is not None:
+            self.also(event)
 
     def record(self, connection: Connection) -> None:
         """Records the events kept so far in the caller's transaction."""
