@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 
 from paperround.catalogue.text import plain_text
 from paperround.papers.slimpajama_dc import band_keys, signatures, true_jaccard
@@ -44,6 +45,7 @@ _CATEGORY = re.compile(
     rf"^(?:(?:cs|econ|eess|math|nlin|physics|q-bio|q-fin|stat|astro-ph|cond-mat)\.[A-Za-z-]{{2,8}}"
     rf"|{_OLD_ARCHIVES})$"
 )
+_ASCII_KEPT = re.compile(r"[a-z0-9]+")
 _SLUG_CHARS = 60
 
 
@@ -70,6 +72,7 @@ def is_category(text: str) -> bool:
     return _CATEGORY.match(text) is not None
 
 
+@lru_cache(maxsize=4_096)
 def title_key(title: str) -> str:
     r"""Equal for one title in two sources' spelling: letters and digits only, without accents.
 
@@ -77,6 +80,8 @@ def title_key(title: str) -> str:
     LaTeX: `$\alpha$-Net` and `alpha-Net` are equal. Never empty for a title that is not blank.
     """
     plain = plain_text(title)
+    if plain.isascii() and (key := "".join(_ASCII_KEPT.findall(plain.lower()))):
+        return key
     kept = [
         _spelled(char)
         for char in unicodedata.normalize("NFKD", plain.casefold())

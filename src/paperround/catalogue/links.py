@@ -19,10 +19,10 @@ def github_url(*texts: str | None) -> str | None:
     LaTeX's escapes and a sentence's full stop do not belong to it; a path inside is cut off.
     """
     for text in texts:
+        if text is None or "github" not in text.lower():
+            continue
         # An address is sometimes broken by the line; only what follows a slash can be its rest.
-        for found in _GITHUB.finditer(
-            re.sub(r"(?<=github\.com/)\s+|(?<=[\w-]/)\n", "", text or "")
-        ):
+        for found in _GITHUB.finditer(re.sub(r"(?<=github\.com/)\s+|(?<=[\w-]/)\n", "", text)):
             name = found["name"].replace("\\", "").rstrip(".-_,")
             name = name.removesuffix(".git")
             if not name or found["owner"].lower() in _NOT_OWNERS:

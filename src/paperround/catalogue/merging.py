@@ -183,7 +183,7 @@ class Batch:
         self._by_title: dict[str, list[Known]] = defaultdict(list)
         self._by_band: dict[bytes, list[Known]] = defaultdict(list)
         self._bands: dict[int, list[bytes]] = {}
-        self._keys: set[str] = set()
+        self._keys = self._taken_keys()
         self._next_id = (connection.scalar(select(func.max(PaperTable.id))) or 0) + 1
         self._load(self._met_by_name())
 
@@ -292,7 +292,8 @@ class Batch:
     def _add(self, i: int) -> None:
         record = self._records[i]
         arxiv = record.identifiers.get("arxiv")
-        key = self._free_key(arxiv_key(arxiv) if arxiv else address_key(record.title))
+        # Only one paper has an arXiv id, so its address is free.
+        key = arxiv_key(arxiv) if arxiv else self._free_key(address_key(record.title))
         paper = Known(self._next_id, {"key": key, **new_values(columns_of(record))}, is_new=True)
         self._next_id += 1
         self._papers[paper.id] = paper
@@ -358,18 +359,44 @@ class Batch:
     def _free_key(self, key: str) -> str:
         """The key, or with a number behind where another paper has it: titles are not unique."""
         number, free = 1, key
-        while free in self._keys or self._is_taken(free):
+        while free in self._keys:
             number += 1
             free = f"{key}-{number}"
         return free
 
-    def _is_taken(self, key: str) -> bool:
-        alias = (IdentifierTable.scheme == FORMER_KEY) & (IdentifierTable.value == key)
-        return bool(
-            self._connection.scalar(
-                select(exists().where(PaperTable.key == key) | exists().where(alias))
-            )
+    def _taken_keys(self) -> set[str]:
+        """The addresses, of now and of before, that new papers without an arXiv id may want.
+
+        Indexes: the unique key of paper, the primary key of identifier.
+        """
+        wanted = sorted(
+            {
+                address_key(record.title)
+                for record in self._records
+                if "arxiv" not in record.identifiers
+            }
         )
+        former = select(IdentifierTable.value).where(IdentifierTable.scheme == FORMER_KEY)
+        taken: set[str] = set()
+        for chunk in _chunks(wanted):
+            taken |= set(
+                self._connection.scalars(
+                    select(PaperTable.key)
+                    .where(PaperTable.key.in_(chunk))
+                    .union(former.where(IdentifierTable.value.in_(chunk)))
+                )
+            )
+        for key in sorted(taken):
+            # A number behind it is how the next papers of that title have it.
+            among = (f"{key}-", f"{key}.")
+            taken |= set(
+                self._connection.scalars(
+                    select(PaperTable.key)
+                    .where(PaperTable.key.between(*among))
+                    .union(former.where(IdentifierTable.value.between(*among)))
+                )
+            )
+        return taken
 
     # --- near-duplicate abstracts
 
