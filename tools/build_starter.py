@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from paperround.catalogue.identity import title_key
+from paperround.catalogue.identity import derived_key
 
 LISTING_DAYS = 14
 TARGET = Path(__file__).parents[1] / "src/paperround/catalogue/data/starter.jsonl.xz"
@@ -31,7 +31,7 @@ def seed_rows(index: Path) -> list[dict[str, Any]]:
             "id": paper["arxiv"],
             "source": "hf-page",
             # As that source names it, so that importing the page again changes nothing.
-            "source_key": title_key(paper["title"])[:200],
+            "source_key": derived_key(paper["title"]),
             "title": paper["title"],
             "abstract": paper["abstract"],
             "authors": paper["authors"],

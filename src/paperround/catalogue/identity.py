@@ -1,7 +1,8 @@
-"""When are two records one paper? Identifiers, titles, and near-equal abstracts.
+"""When are two records one paper? Their identifiers, their titles, or their abstracts say so.
 
-The abstracts are compared with the method of a paper in this very catalogue: SlimPajama-DC's
-MinHash-LSH proposes candidates, the true Jaccard similarity decides (`papers/slimpajama_dc`).
+`title_key` and `arxiv_id` are the exact part. Abstracts are compared as SlimPajama compares
+documents: the MinHash bands of each stand in the table `band`; two that share a band are candidates
+only, and one paper when their true Jaccard similarity is high enough.
 """
 
 import hashlib
@@ -9,100 +10,168 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 
 from paperround.catalogue.text import plain_text
-from paperround.papers.slimpajama_dc import band_keys, clean_text, signatures, true_jaccard
+from paperround.papers.slimpajama_dc import band_keys, signatures, true_jaccard
 
-# Two abstracts from this similarity on are one paper's; below it, versions and companion papers.
+# Two abstracts are one paper's from this share of common 13-grams; SlimPajama's own threshold.
 SAME_ABSTRACT = 0.8
-# Shorter texts ("Accepted at …", "See the journal version.") say nothing of the paper.
-_MIN_CHARS = 200
-# Candidates are verified, so a chance collision costs one comparison; 8 bytes make it rare.
-_KEY_BYTES = 8
-_MIN_TITLE_WORDS = 4
-_MAX_YEARS_APART = 2
+# Under an equal title less is enough: versions of an abstract differ, other papers' hardly meet.
+SAME_TITLE_ABSTRACT = 0.3
+# Shorter ones ("To appear.") are alike without being the same; SlimPajama's own limit.
+MIN_ABSTRACT = 200
+# How a source key begins that was made of the title, for want of the source's own.
+DERIVED = "title:"
+# A preprint and its publication lie years apart at times; more is another paper of that title.
+_MAX_YEARS_APART = 3
 
-_ARXIV = re.compile(
-    r"(?:https?://)?(?:www\.|export\.)?(?:arxiv\.org/(?:abs|pdf|html)/|arxiv:)?"
-    r"(\d{4}\.\d{4,5}|[a-z-]+(?:\.[a-z]{2})?/\d{7})(?:v\d+)?(?:\.pdf)?/?",
-    re.IGNORECASE,
+_OLD_ARCHIVES = (
+    "acc-phys|adap-org|alg-geom|ao-sci|astro-ph|atom-ph|bayes-an|chao-dyn|chem-ph|cmp-lg|comp-gas"
+    "|cond-mat|cs|dg-ga|funct-an|gr-qc|hep-ex|hep-lat|hep-ph|hep-th|math|math-ph|mtrl-th|nlin"
+    "|nucl-ex|nucl-th|patt-sol|physics|plasm-ph|q-alg|q-bio|quant-ph|solv-int|supr-con"
 )
+_ARXIV_ID = re.compile(
+    r"^(?:arxiv\s*:\s*|oai:arxiv\.org:"
+    r"|(?:https?://)?(?:www\.|export\.)?arxiv\.org/(?:abs|pdf|html|e-print|ps)/"
+    r"|(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|alphaxiv\.org)/(?:papers|abs)/"
+    r"|(?:https?://)?(?:dx\.)?doi\.org/10\.48550/arxiv\.|10\.48550/arxiv\.)?"
+    rf"(?P<id>(?P<year>\d\d)(?P<month>0[1-9]|1[0-2])\.(?P<number>\d{{4,5}})"
+    rf"|(?P<archive>{_OLD_ARCHIVES})(?:\.[a-z]{{2}})?/(?P<old>\d\d(?:0[1-9]|1[0-2])\d{{3}}))"
+    r"(?:v[1-9]\d{0,3})?(?:\.pdf|\.md)?/?(?:[?#].*)?$",
+    re.IGNORECASE | re.ASCII,
+)
+_CATEGORY = re.compile(
+    rf"^(?:(?:cs|econ|eess|math|nlin|physics|q-bio|q-fin|stat|astro-ph|cond-mat)\.[A-Za-z-]{{2,8}}"
+    rf"|{_OLD_ARCHIVES})$"
+)
+_ASCII_KEPT = re.compile(r"[a-z0-9]+")
+_SLUG_CHARS = 60
 
 
 def arxiv_id(text: str) -> str | None:
-    """The arXiv identifier that a text is, without its version; None where it is something else.
+    """The arXiv id in an id, an `arXiv:` reference, an address or a DOI; None where there is none.
 
-    Takes identifiers of both forms (`2502.08923v2`, `cs.DS/0610046`), `arXiv:…` and addresses.
+    Without its version: `https://arxiv.org/pdf/2312.00858v2` gives `2312.00858`, and
+    `math.GT/0309136` gives `math/0309136`, as arXiv itself files it.
     """
-    found = _ARXIV.fullmatch(text.strip())
+    found = _ARXIV_ID.match(text.strip())
     if found is None:
         return None
-    archive, slash, number = found[1].partition("/")
-    if not slash:
-        month = int(archive[2:4])
-        return archive if 1 <= month <= 12 else None
-    group, dot, subject = archive.partition(".")
-    return f"{group.lower()}{dot}{subject.upper()}/{number}"
+    if found["old"]:
+        return f"{found['archive'].lower()}/{found['old']}"
+    # Five digits since January 2015, four before; ids begin in April 2007.
+    month, digits = found["year"] + found["month"], len(found["number"])
+    if month < "0704" or digits != (5 if month >= "1501" else 4):
+        return None
+    return found["id"]
 
 
+def is_category(text: str) -> bool:
+    """Whether it is a category of arXiv, and not a code of MSC or ACM, which stand with them."""
+    return _CATEGORY.match(text) is not None
+
+
+@lru_cache(maxsize=4_096)
 def title_key(title: str) -> str:
-    """Equal for one title in two sources' spelling: letters and digits only, folded, no accents."""
-    decomposed = unicodedata.normalize("NFKD", plain_text(title)).casefold()
-    kept = (
-        sign if sign.isalnum() else " " for sign in decomposed if not unicodedata.combining(sign)
-    )
-    return " ".join("".join(kept).split())
+    r"""Equal for one title in two sources' spelling: letters and digits only, without accents.
 
-
-def address_of(title: str, source: str, source_key: str) -> str:
-    """A readable key for a paper that has no arXiv identifier; the same for the same record."""
-    slug = "-".join(title_key(title).encode("ascii", "ignore").decode().split())[:60].strip("-")
-    mark = hashlib.sha256(f"{source}\0{source_key}".encode()).hexdigest()[:8]
-    return f"{slug or 'paper'}-{mark}"
-
-
-def may_share_title(
-    key: str,
-    authors: Sequence[str],
-    published: date | None,
-    other_authors: Sequence[str],
-    other_published: date | None,
-) -> bool:
-    """Whether two records with this same title key are one paper, as far as authors and years go.
-
-    A short title ("Introduction") needs an author in common; for any title, known authors must not
-    be all different and known years not far apart.
+    Greek letters and signs become their names, since some sources keep only the name of what was
+    LaTeX: `$\alpha$-Net` and `alpha-Net` are equal. Never empty for a title that is not blank.
     """
-    if (
-        published is not None
-        and other_published is not None
-        and abs(published.year - other_published.year) > _MAX_YEARS_APART
-    ):
-        return False
-    if not authors or not other_authors:
-        return len(key.split()) >= _MIN_TITLE_WORDS
-    return bool(_surnames(authors) & _surnames(other_authors))
+    plain = plain_text(title)
+    if plain.isascii() and (key := "".join(_ASCII_KEPT.findall(plain.lower()))):
+        return key
+    kept = [
+        _spelled(char)
+        for char in unicodedata.normalize("NFKD", plain.casefold())
+        if char.isalnum() or char == "×"
+    ]
+    return "".join(kept) or "".join(plain.split())
 
 
-def abstract_keys(abstracts: Sequence[str]) -> list[list[bytes]]:
-    """The band keys of each abstract, under which near-equal ones meet; none for a short one."""
-    cleaned = [clean_text(abstract) for abstract in abstracts]
-    long_enough = [i for i, text in enumerate(cleaned) if len(text) >= _MIN_CHARS]
+def address_key(title: str) -> str:
+    """What stands in the address of a paper without an arXiv id: words of its title, and a hash.
+
+    The hash is of the title's key, so that the same title gives the same address everywhere.
+    """
+    ascii_only = unicodedata.normalize("NFKD", plain_text(title)).encode("ascii", "ignore").decode()
+    words = re.findall(r"[a-z0-9]+", ascii_only.lower().replace("'", ""))
+    while len("-".join(words)) > _SLUG_CHARS and len(words) > 1:
+        words.pop()
+    slug = "-".join(words)[:_SLUG_CHARS] or "paper"
+    return f"{slug}-{hashlib.sha256(title_key(title).encode()).hexdigest()[:8]}"
+
+
+def arxiv_key(arxiv: str) -> str:
+    """What stands in the address of a paper of that arXiv id; an old id's slash becomes a dash."""
+    return arxiv.replace("/", "-")
+
+
+def arxiv_of_key(key: str) -> str | None:
+    """The arXiv id that `arxiv_key` made this of; None for the key of a paper without one."""
+    archive, _, number = key.rpartition("-")
+    return arxiv_id(f"{archive}/{number}" if archive else key)
+
+
+def derived_key(title: str) -> str:
+    """The source key of a record whose source has no names of its own for its papers."""
+    return f"{DERIVED}{address_key(title)}"
+
+
+def bands_of(abstracts: Sequence[str]) -> list[list[bytes]]:
+    """The MinHash band keys of each abstract; none for one too short to tell papers apart."""
+    long_enough = [i for i, text in enumerate(abstracts) if len(text) >= MIN_ABSTRACT]
     found: list[list[bytes]] = [[] for _ in abstracts]
-    rows = signatures([cleaned[i] for i in long_enough], cleaned=True)
-    for i, row in zip(long_enough, rows, strict=True):
-        found[i] = [key[:_KEY_BYTES] for key in band_keys(row)]
+    if long_enough:
+        for i, row in zip(
+            long_enough, signatures([abstracts[i] for i in long_enough]), strict=True
+        ):
+            found[i] = band_keys(row)
     return found
 
 
-def is_same_abstract(a: str, b: str) -> bool:
-    """Whether the two abstracts are one paper's, by the true similarity of their shingles."""
-    return true_jaccard(a, b) >= SAME_ABSTRACT
+def same_abstract(a: str, b: str) -> bool:
+    """Whether two abstracts are one but for light edits."""
+    return min(len(a), len(b)) >= MIN_ABSTRACT and bool(true_jaccard(a, b) >= SAME_ABSTRACT)
 
 
-def _surnames(authors: Sequence[str]) -> set[str]:
-    # "Family, Given" and "Given Family" both occur.
-    names = (
-        name.partition(",")[0] if "," in name else name.split()[-1] for name in authors if name
-    )
-    return {title_key(name) for name in names}
+def could_be_one(
+    a: tuple[Sequence[str], int | None, date | None, str],
+    b: tuple[Sequence[str], int | None, date | None, str],
+) -> bool:
+    """Whether two records of one title can be one paper.
+
+    Of each: authors, their number, the date, the abstract.
+    Named authors decide where both have them: half of the shorter list must stand in the other.
+    Else long abstracts decide; else the numbers of authors must not contradict.
+    """
+    (authors, count, day, abstract), (other_authors, other_count, other_day, other_abstract) = a, b
+    if day and other_day and abs(day.year - other_day.year) > _MAX_YEARS_APART:
+        return False
+    ours, theirs = _family_names(authors), _family_names(other_authors)
+    if ours and theirs:
+        return 2 * len(ours & theirs) >= min(len(ours), len(theirs))
+    if min(len(abstract), len(other_abstract)) >= MIN_ABSTRACT:
+        return bool(true_jaccard(abstract, other_abstract) >= SAME_TITLE_ABSTRACT)
+    return count is None or other_count is None or count == other_count
+
+
+def _family_names(authors: Sequence[str]) -> set[str]:
+    """The last words of the names, without accents: what all sources write alike, if any."""
+    names = set()
+    for author in authors:
+        # "Last, First" is how bibliographies have it.
+        name = author.split(",")[0] if "," in author else author.split()[-1] if author else ""
+        if key := title_key(name):
+            names.add(key)
+    return names
+
+
+def _spelled(char: str) -> str:
+    if char == "×":
+        return "times"
+    if "α" <= char <= "ω":
+        # Unicode's own spelling is LAMDA.
+        return unicodedata.name(char).split()[-1].lower().replace("lamda", "lambda")
+    return char

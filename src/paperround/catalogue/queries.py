@@ -1,76 +1,95 @@
-"""What is read from the catalogue. Other rooms' queries select `PAPER_COLUMNS`."""
+"""Reads of the catalogue. Each says which index it stands on; rows become frozen dataclasses."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, select
-from sqlalchemy.engine import Row
+from sqlalchemy import Connection, Row, func, select, tuple_
 
-from paperround.catalogue.identity import arxiv_id
+from paperround.catalogue.identity import arxiv_id, arxiv_of_key
 from paperround.catalogue.records import Paper, PaperDetail, PaperId
 from paperround.catalogue.tables import AppearanceTable, IdentifierTable, PaperTable
 
+# An address that a paper had before its arXiv id was known; it keeps working.
+FORMER_KEY = "key"
+_CHUNK = 900
+
 PAPER_COLUMNS = tuple(getattr(PaperTable, field.name) for field in fields(Paper))
 
-# Identifiers under which a paper's page is found, besides its key.
-_ADDRESSES = ("arxiv", "address")
 
+def paper_from_row(row: Row[*tuple[Any, ...]]) -> Paper:
+    """The paper in a row that holds `PAPER_COLUMNS`, whatever else it holds.
 
-def paper_from_row(row: Row[Any]) -> Paper:
-    """The paper in a row that holds `PAPER_COLUMNS`, whatever else it holds."""
+    The address of its PDF follows from the arXiv id, unless a source gave another.
+    """
     values = {field.name: getattr(row, field.name) for field in fields(Paper)}
     values["authors"] = tuple(values["authors"])
     values["categories"] = tuple(values["categories"])
+    if values["pdf_url"] is None and (arxiv := arxiv_of_key(values["key"])):
+        values["pdf_url"] = f"https://arxiv.org/pdf/{arxiv}"
     return Paper(**values)
 
 
 def paper_by_key(connection: Connection, key: str) -> PaperDetail | None:
-    """The paper at an address: its key, an older key of it, or its arXiv id with any version.
-
-    Stands on the unique key of paper, then on the primary key of identifier.
-    """
-    query = select(*PAPER_COLUMNS).where(PaperTable.key == key)
-    row = connection.execute(query).first()
+    """The paper under that address, a former one, or an arXiv id in any spelling (index: key)."""
+    statement = select(*PAPER_COLUMNS).where(PaperTable.key == key)
+    row = connection.execute(statement).one_or_none()
     if row is None:
-        identified = select(IdentifierTable.paper_id).where(
-            IdentifierTable.scheme.in_(_ADDRESSES),
-            IdentifierTable.value.in_({key, arxiv_id(key) or key}),
+        names = [(FORMER_KEY, key), ("arxiv", arxiv_id(key) or key)]
+        named = select(IdentifierTable.paper_id).where(
+            tuple_(IdentifierTable.scheme, IdentifierTable.value).in_(names)
         )
-        query = select(*PAPER_COLUMNS).where(PaperTable.id.in_(identified)).limit(1)
-        row = connection.execute(query).first()
-    if row is None:
-        return None
-    identifiers = connection.execute(
-        select(IdentifierTable.scheme, IdentifierTable.value)
-        .where(IdentifierTable.paper_id == row.id)
-        .order_by(IdentifierTable.scheme, IdentifierTable.value)
-    )
-    sources = connection.execute(
-        select(AppearanceTable.source, AppearanceTable.source_key)
-        .where(AppearanceTable.paper_id == row.id)
-        .order_by(AppearanceTable.source, AppearanceTable.source_key)
-    )
-    return PaperDetail(
-        paper=paper_from_row(row),
-        identifiers=tuple((found.scheme, found.value) for found in identifiers),
-        sources=tuple((found.source, found.source_key) for found in sources),
-    )
+        row = connection.execute(
+            select(*PAPER_COLUMNS).where(PaperTable.id.in_(named)).limit(1)
+        ).one_or_none()
+    return None if row is None else _detail(connection, paper_from_row(row))
 
 
 def papers_by_id(connection: Connection, ids: Sequence[PaperId]) -> list[Paper]:
-    """The papers of those ids in the same order; an id that is gone is left out."""
-    query = select(*PAPER_COLUMNS).where(PaperTable.id.in_(set(ids)))
-    found = {row.id: paper_from_row(row) for row in connection.execute(query)}
+    """The papers in the order of their ids; an id that is not here is left out (index: primary)."""
+    found: dict[int, Paper] = {}
+    for start in range(0, len(ids), _CHUNK):
+        statement = select(*PAPER_COLUMNS).where(PaperTable.id.in_(ids[start : start + _CHUNK]))
+        for row in connection.execute(statement):
+            found[row.id] = paper_from_row(row)
     return [found[paper_id] for paper_id in ids if paper_id in found]
 
 
 def papers_by_key(connection: Connection, keys: Iterable[str]) -> dict[str, Paper]:
-    """The papers of those keys, by key. Stands on the unique key of paper."""
-    query = select(*PAPER_COLUMNS).where(PaperTable.key.in_(set(keys)))
-    return {row.key: paper_from_row(row) for row in connection.execute(query)}
+    """The papers under those addresses, by address; unknown ones are left out (index: key)."""
+    found: dict[str, Paper] = {}
+    wanted = list(keys)
+    for start in range(0, len(wanted), _CHUNK):
+        statement = select(*PAPER_COLUMNS).where(PaperTable.key.in_(wanted[start : start + _CHUNK]))
+        for row in connection.execute(statement):
+            found[row.key] = paper_from_row(row)
+    return found
 
 
 def has_papers(connection: Connection) -> bool:
     """Whether the catalogue holds any paper."""
     return connection.execute(select(PaperTable.id).limit(1)).first() is not None
+
+
+def count_papers(connection: Connection) -> int:
+    """How many papers the catalogue holds."""
+    return connection.scalar(select(func.count()).select_from(PaperTable)) or 0
+
+
+def _detail(connection: Connection, paper: Paper) -> PaperDetail:
+    """Adds identifiers and sources (index: paper_id)."""
+    identifiers = connection.execute(
+        select(IdentifierTable.scheme, IdentifierTable.value)
+        .where(IdentifierTable.paper_id == paper.id, IdentifierTable.scheme != FORMER_KEY)
+        .order_by(IdentifierTable.scheme, IdentifierTable.value)
+    )
+    sources = connection.execute(
+        select(AppearanceTable.source, AppearanceTable.source_key)
+        .where(AppearanceTable.paper_id == paper.id)
+        .order_by(AppearanceTable.seen_at, AppearanceTable.source, AppearanceTable.source_key)
+    )
+    return PaperDetail(
+        paper,
+        tuple((scheme, value) for scheme, value in identifiers),
+        tuple((source, key) for source, key in sources),
+    )

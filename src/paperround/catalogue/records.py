@@ -28,11 +28,12 @@ class PaperRecord:
     code_url: str | None = None
     project_url: str | None = None
     pdf_url: str | None = None
-    # What the source itself counts; absent where it counts nothing.
     votes: int | None = None
     comments: int | None = None
     # Scheme to value, such as {"arxiv": "2502.08923", "doi": "10.18653/v1/…"}; versions stripped.
     identifiers: Mapping[str, str] = field(default_factory=dict)
+    # Where it stood in what was read, such as "line 812", to name it when it is refused.
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,10 @@ class PaperDetail:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did. `merged` counts records that met a paper from another source."""
+    """What an import did. Each item read was added, updated, merged, rejected, or changed nothing.
+
+    `merged` counts records that met a paper until then known from other sources only.
+    """
 
     read: int
     added: int

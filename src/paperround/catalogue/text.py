@@ -1,77 +1,111 @@
-"""Text as sources give it, made fit to store and to read: tidied, and LaTeX as plain words."""
+"""Plain words from the LaTeX that titles and abstracts carry: for search, mail and comparison.
+
+Most texts hold none and pass through untouched. In the others only the marked-up pieces are
+converted (formulas, macros, accents), each small and most of them seen before: a whole abstract
+through a LaTeX parser takes milliseconds, and an unescaped percent sign, which authors write all
+the time, would swallow the rest of its line.
+"""
 
 import re
-import unicodedata
 from functools import lru_cache
 
 from pylatexenc.latex2text import LatexNodes2Text
 
-# C0 and C1 controls but for white space, and lone surrogates, which no database takes.
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
-_SPACES = re.compile(r"\s+")
-# $…$, $$…$$, \(…\) and \[…\]; no space inside the dollars, or `$5 and $6` would be maths.
-_MATHS = re.compile(
-    r"\$\$(.+?)\$\$|(?<!\\)\$(?=\S)([^$]+?)(?<=[^\s\\])\$(?!\d)|\\\((.+?)\\\)|\\\[(.+?)\\\]",
+_CONVERTER = LatexNodes2Text(math_mode="text", strict_latex_spaces=False)
+
+_BRACES = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
+_FORMULA = re.compile(
+    r"\$\$[^$]{1,2000}\$\$"
+    # As pandoc has it: no space inside the dollars. So "$5 and $10" is money.
+    r"|(?<!\\)\$(?! )(?:[^$\\]|\\.){1,1000}?(?<! )\$"
+    r"|\\\(.{1,1000}?\\\)"
+    r"|\\\[.{1,2000}?\\\]",
     re.DOTALL,
 )
-# A macro with its innermost arguments, an accent, or an escaped sign: `\\emph{so}`, `\\'e`, `\\%`.
-_MACRO = re.compile(
-    r"\\[A-Za-z]+\*?(?:\s*\{[^{}\\]*\})*|\\[^A-Za-z\s](?:\{[^{}\\]*\}|[A-Za-z](?![A-Za-z]*\{))?"
+_ACCENT = re.compile(
+    r"""\{?\\(?:["'`^~=.]\s*|[uvHckr](?=[\s{])\s*)(?:\{\s*\\?[A-Za-z]\s*\}|\\?[A-Za-z](?![A-Za-z]*\{))\}?"""
 )
-_MAX_NESTING = 4
-_BRACES = re.compile(r"(?<!\\)[{}]")
-# Outside maths these stand for themselves in the abstracts of arXiv, and for other things in TeX.
-_LITERAL = re.compile(r"(?<!\\)[%#&_^]")
-
-_TO_TEXT = LatexNodes2Text(math_mode="text", keep_comments=True, strict_latex_spaces=False)
-
-
-def tidy(text: str) -> str:
-    """The text without control characters and lone surrogates, NFC, white space as single spaces.
-
-    Sources break lines inside sentences; the breaks carry nothing.
-    """
-    return _SPACES.sub(" ", unicodedata.normalize("NFC", _UNPRINTABLE.sub("", text))).strip()
+_STYLED = re.compile(
+    r"\\(?:textbf|textit|emph|texttt|textsc|textsf|textrm|textup|textmd|textnormal|text|underline"
+    r"|uline|mbox|fbox|hbox|mathrm|mathbf|mathit|mathsf|mathtt|boldsymbol|textsubscript"
+    r"|textsuperscript|small|url|nolinkurl|path)\s*\{(?P<inside>[^{}]*)\}"
+)
+_COLOURED = re.compile(r"\\textcolor\s*\{[^{}]*\}\s*\{(?P<inside>[^{}]*)\}")
+_LINK = re.compile(r"\\(?:href|hyperlink)\s*\{[^{}]*\}\s*\{(?P<inside>[^{}]*)\}")
+_FOOTNOTE = re.compile(r"\s*\\footnote\s*\{(?P<inside>[^{}]*)\}")
+_DROPPED = re.compile(r"[\s~]*\\(?:cite[a-z]*|label|color)\*?(?:\s*\[[^\]]*\])*\s*\{[^{}]*\}")
+_DOUBLED = re.compile(r"\{\{(?P<inside>[^{}]*)\}\}")
+_GROUP = re.compile(r"\{\s*\\(?:em|it|bf|sc|tt|rm|sf|small|sl)\b\s*(?P<inside>[^{}]*)\}")
+_SWITCH = re.compile(r"\\(?:em|it|bf|sc|tt|rm|sf|sl|small|large|noindent|xspace|par)\b\s*")
+_MACRO = re.compile(rf"\\[A-Za-z]+\*?(?:\s?(?:\[[^\]]{{0,80}}\]|{_BRACES}))*")
+_ESCAPED = re.compile(r"\\([%&_#${}])")
+_SPACING = re.compile(r"\\[,;:!/ \-]|\\\\")
+_TIE = re.compile(r"(?<=[A-Za-z.])~(?=[\\A-Za-z0-9\[(])")
+# What escapes stand for is kept aside while the rest is converted.
+_ASIDE = {sign: chr(0xE000 + place) for place, sign in enumerate("%&_#${}")}
+_BACK = str.maketrans({aside: sign for sign, aside in _ASIDE.items()})
+_KEPT_BRACES = str.maketrans({brace: _ASIDE[brace] for brace in "{}"})
+_MAX_NESTING = 6
 
 
 def plain_text(latex: str) -> str:
-    r"""The text with its LaTeX as plain words and signs: `$2.3\times$` becomes `2.3×`.
+    """The text as plain words on one line: formulas in Unicode, markup gone, spaces single.
 
-    Tolerant: what cannot be read as LaTeX stays as it is. Idempotent on text without LaTeX.
+    Tolerant: what is not LaTeX after all (prices, code, paths) stays as it stands.
     """
-    if "\\" not in latex and "$" not in latex and "{" not in latex:
-        return tidy(latex)
-    parts, at = [], 0
-    for maths in _MATHS.finditer(latex):
-        parts.append(_words_to_text(latex[at : maths.start()]))
-        parts.append(_maths_to_text(next(group for group in maths.groups() if group is not None)))
-        at = maths.end()
-    parts.append(_words_to_text(latex[at:]))
-    return tidy("".join(parts))
+    text = latex
+    if "\\" in text or "$" in text or "{" in text:
+        text = _without_markup(text)
+    if "``" in text:
+        text = text.replace("``", "“").replace("''", "”")
+    return " ".join(text.split())
 
 
-def _words_to_text(text: str) -> str:
-    """Converts the macros alone: reading whole abstracts as LaTeX would cost ten times as much."""
+def _without_markup(text: str) -> str:
+    # Our own marks are from a private range of Unicode; a text that holds them loses them.
+    text = text.translate(dict.fromkeys(_BACK))
+    text = _FORMULA.sub(_formula, text)
+    text = _TIE.sub(" ", text)
+    text = _ACCENT.sub(lambda found: _converted(found[0]), text)
+    text = text.replace(r"\deg", "°").replace(r"\^{}", "^")
+    text = _ESCAPED.sub(lambda found: _ASIDE[found[1]], text)
     for _ in range(_MAX_NESTING):
-        converted = _MACRO.sub(lambda found: _converted(_escaped(found[0]), found[0]), text)
-        if converted == text:
+        before = text
+        text = _DOUBLED.sub(r"{\g<inside>}", text)
+        text = _DROPPED.sub("", text)
+        text = _FOOTNOTE.sub(r" (\g<inside>)", text)
+        for styled in (_STYLED, _COLOURED, _LINK, _GROUP):
+            text = styled.sub(r"\g<inside>", text)
+        if text == before:
             break
-        text = converted
-    return _BRACES.sub("", text)
+    text = _SWITCH.sub("", text)
+    text = _MACRO.sub(lambda found: _converted(found[0]), text)
+    text = _SPACING.sub(" ", text)
+    text = text.replace("{", "").replace("}", "")
+    return text.translate(_BACK)
 
 
-def _escaped(macro: str) -> str:
-    return _LITERAL.sub(r"\\\g<0>", macro)
+def _formula(found: re.Match[str]) -> str:
+    piece, rest = found[0], found.string[found.end() : found.end() + 1]
+    # Dollars around several words, or before a digit, are prices unless mathematics stands inside.
+    if not re.search(r"[\\^_{}=<>]", piece) and (rest.isdigit() or len(piece.split()) > 8):
+        return piece
+    # Braces that a formula shows stay; those of the text around it are markup.
+    return _converted(piece).translate(_KEPT_BRACES)
 
 
-def _maths_to_text(source: str) -> str:
-    return _converted(f"${source}$", source)
-
-
-@lru_cache(maxsize=4_096)
-def _converted(latex: str, otherwise: str) -> str:
+@lru_cache(maxsize=16_384)
+def _converted(piece: str) -> str:
+    """A small piece of LaTeX in Unicode; the names and arguments alone where it cannot be read."""
     try:
-        return str(_TO_TEXT.latex_to_text(latex, tolerant_parsing=True))
-    # Broken LaTeX makes the converter fail in many ways, recursion among them; it stays as it is.
-    except Exception:
-        return otherwise
+        text = str(_CONVERTER.latex_to_text(re.sub(r"(?<!\\)%", r"\\%", piece)))
+    # A macro that lacks an argument, or breaks off, makes the converter fail in all these ways.
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError):
+        text = ""
+    # The converter drops macros that it does not know, as authors' own: their arguments say
+    # something, and where there are none, their names do.
+    if text.strip():
+        return text
+    arguments = re.sub(r"\\[A-Za-z]+\*?", " ", piece)
+    said = arguments if re.search(r"\w", arguments) else piece
+    return " ".join(re.findall(r"[^\\{}$\[\]]+", said))

@@ -1,172 +1,195 @@
-"""Papers from JSON lines: our own shape, one object a line.
+"""Papers as JSON, one object a line: Paperround's own shape, which takes in arXiv's listings.
 
-    {"id": "2502.08923", "title": "…", "abstract": "…", "authors": ["…"], "categories": ["cs.CL"],
-     "published": "2025-02-12", "listed": ["2025-02-14"], "comment": null, "venue": null,
-     "organisation": null, "code_url": null, "project_url": null, "pdf_url": null, "votes": 3,
-     "comments": 1, "author_count": 4, "identifiers": {"doi": "…"}, "source": "…",
-     "source_key": "…"}
+    {"id": "2502.08923", "title": "…", "abstract": "…", "authors": ["…"], "author_count": 4,
+     "categories": ["cs.CL"], "published": "2025-02-12", "listed": ["2025-02-14"], "comment": "…",
+     "venue": "…", "organisation": "…", "code_url": "https://…", "project_url": "https://…",
+     "pdf_url": "https://…", "votes": 3, "comments": 1, "identifiers": {"doi": "…"},
+     "source": "…", "source_key": "…"}
 
-Only `title` is required. An `id` that is an arXiv identifier counts as one; `listed` is a day or
-several; other keys are ignored. A broken line is rejected with its number, and the rest goes in.
+Only `title` is required. An `id` that is an arXiv id identifies the paper, another one only names
+it in its source; `listed` is a day or several, of which the first counts; other keys are passed
+over. Files may be plain, .gz or .xz, told by their first bytes; nothing is read ahead.
 """
 
+import gzip
 import json
+import lzma
 import re
-from collections.abc import Iterator, Sequence
+import sys
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
+from io import BufferedReader
+from pathlib import Path
+from typing import IO, Any, cast
 
-from paperround.catalogue.identity import arxiv_id, title_key
+from paperround.catalogue.identity import arxiv_id, derived_key
 from paperround.catalogue.records import PaperRecord, Rejected
-from paperround.catalogue.sources.files import lines_of, require_files
-from paperround.catalogue.text import tidy
+from paperround.errors import UsageError
 
-_MAX_TITLE = 2_000
-_MAX_ABSTRACT = 50_000
-_MAX_AUTHORS = 10_000
-_MAX_COUNT = 2**31 - 1
+SOURCE = "jsonl"
+_MAX_LINE_BYTES = 8 << 20
+_DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ].*)?$", re.ASCII)
 
-# `cs.CL`, `hep-th`, `stat.ML`; corpora also carry codes of other classifications ("68T45").
-_CATEGORY = re.compile(r"[a-z]+(-[a-z]+)*(\.[A-Za-z]+(-[a-z]+)*)?")
-# A repository named in the abstract or the comment; not gists, issues or files in it.
-_REPOSITORY = re.compile(r"github\.com/([A-Za-z0-9][\w-]*)/([\w.-]*[\w-])", re.IGNORECASE)
-_NOT_OWNERS = {"orgs", "topics", "features", "about", "sponsors", "settings", "marketplace"}
-_SCHEME = re.compile(r"[a-z][a-z0-9-]{0,19}")
+
+class _RowError(ValueError):
+    """Why a row is no paper."""
 
 
 def read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
-    """The papers of the files, or of standard input for `-`."""
-    for argument in require_files(arguments):
-        name = "standard input" if argument == "-" else argument
-        for number, line in lines_of(argument):
-            if line.isspace():
-                continue
-            try:
-                yield _record(line, f"{name}:{number}")
-            except ValueError as error:
-                yield Rejected(f"{name}: line {number}", str(error))
+    """The papers of JSONL files, or of standard input for `-`."""
+    if not arguments:
+        raise UsageError("jsonl takes files, or - for standard input")
+    for name in arguments:
+        if name != "-" and not Path(name).is_file():
+            raise UsageError(f"{name}: there is no such file")
+    return _read_all(arguments)
 
 
-def _record(line: bytes, place: str) -> PaperRecord:
+def read_lines(stream: IO[bytes], name: str = "") -> Iterator[PaperRecord | Rejected]:
+    """The papers of a stream of lines; `name` stands before the line's number where it is given."""
+    where = f"{name}, line " if name else "line "
+    number = 0
     try:
-        row = json.loads(line)
+        while line := stream.readline(_MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > _MAX_LINE_BYTES:
+                while line and not line.endswith(b"\n"):
+                    line = stream.readline(_MAX_LINE_BYTES)
+                yield Rejected(f"{where}{number}", f"longer than {_MAX_LINE_BYTES >> 20} MiB")
+                continue
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if line.strip():
+                yield _item(line, f"{where}{number}")
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        reason = f"{error}; what follows could not be read"
+        yield Rejected(f"{where}{number + 1}", reason)
+
+
+def _read_all(names: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
+    for name in names:
+        shown = Path(name).name if len(names) > 1 else ""
+        if name == "-":
+            yield from read_lines(_unpacked(cast(BufferedReader, sys.stdin.buffer)), shown)
+        else:
+            with Path(name).open("rb") as file, _unpacked(file) as stream:
+                yield from read_lines(stream, shown)
+
+
+def _unpacked(file: BufferedReader) -> IO[bytes]:
+    start = file.peek(6)
+    if start.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.open(file))
+    if start.startswith(b"\xfd7zXZ\x00"):
+        return lzma.open(file)
+    return file
+
+
+def _item(line: bytes, place: str) -> PaperRecord | Rejected:
+    try:
+        row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ValueError("not UTF-8") from error
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"not an object but {type(row).__name__}")
-    title = _text(row, "title", _MAX_TITLE)
-    if not title:
-        raise ValueError("no title")
-    if not title_key(title):
-        raise ValueError("the title has no letter or digit")
-    abstract = _text(row, "abstract", _MAX_ABSTRACT)
-    comment = _text(row, "comment", _MAX_ABSTRACT)
+        return Rejected(place, f"not UTF-8 (byte 0x{line[error.start]:02x})")
+    except json.JSONDecodeError as error:
+        return Rejected(place, f"not JSON ({error.msg} at character {error.pos + 1})")
+    except (RecursionError, ValueError) as error:
+        # Nested too deep, or a number of too many digits.
+        return Rejected(place, f"not a paper ({error})")
+    try:
+        if not isinstance(row, dict):
+            raise _RowError(f"not an object but {_shown(row)}")
+        return _record(row, place)
+    except _RowError as error:
+        return Rejected(place, str(error))
+
+
+def _record(row: Mapping[str, Any], place: str) -> PaperRecord:
+    title = _text(row, "title") or ""
+    if not title.strip():
+        raise _RowError("no title")
     identifiers = _identifiers(row)
-    key = _text(row, "source_key", 200) or identifiers.get("arxiv") or _text(row, "id", 200)
+    arxiv = identifiers.get("arxiv")
     return PaperRecord(
-        source=_text(row, "source", 30) or ("arxiv" if "arxiv" in identifiers else "jsonl"),
-        source_key=key or place[-200:],
+        source=_text(row, "source") or ("arxiv" if arxiv else SOURCE),
+        source_key=(_text(row, "source_key") or arxiv or _text(row, "id") or derived_key(title)),
         title=title,
-        abstract=abstract,
-        authors=_names(row, "authors"),
-        author_count=_count(row, "author_count"),
-        organisation=_text(row, "organisation", 200) or None,
-        published=_day(row.get("published"), "published"),
-        listed=_first_day(row.get("listed")),
-        categories=tuple(name for name in _names(row, "categories") if _CATEGORY.fullmatch(name)),
-        comment=comment or None,
-        venue=_text(row, "venue", 200) or None,
-        code_url=_address(row, "code_url") or repository_named_in(f"{abstract} {comment}"),
-        project_url=_address(row, "project_url"),
-        pdf_url=_address(row, "pdf_url"),
-        votes=_count(row, "votes"),
-        comments=_count(row, "comments"),
+        abstract=_text(row, "abstract") or "",
+        authors=_texts(row, "authors"),
+        author_count=_number(row, "author_count"),
+        organisation=_text(row, "organisation"),
+        published=None if row.get("published") is None else _day(row["published"], "published"),
+        listed=_first_day(row),
+        categories=_texts(row, "categories"),
+        comment=_text(row, "comment"),
+        venue=_text(row, "venue"),
+        code_url=_text(row, "code_url"),
+        project_url=_text(row, "project_url"),
+        pdf_url=_text(row, "pdf_url"),
+        votes=_number(row, "votes"),
+        comments=_number(row, "comments"),
         identifiers=identifiers,
+        place=place,
     )
 
 
-def repository_named_in(text: str) -> str | None:
-    """The address of the first GitHub repository that a text names, None where it names none."""
-    for found in _REPOSITORY.finditer(text):
-        owner, name = found[1], found[2].removesuffix(".git")
-        if owner.lower() not in _NOT_OWNERS and name:
-            return f"https://github.com/{owner}/{name}"
-    return None
+def _identifiers(row: Mapping[str, Any]) -> dict[str, str]:
+    given = row.get("identifiers") or {}
+    if not isinstance(given, dict):
+        raise _RowError(f"identifiers is {_shown(given)}; it must be an object")
+    found = {scheme: _text(given, scheme) or "" for scheme in given}
+    if "arxiv" not in found and (arxiv := arxiv_id(_text(row, "id") or "")):
+        found["arxiv"] = arxiv
+    if "arxiv" in found:
+        # Anything else is refused, with everything else that is no identifier, on its way in.
+        found["arxiv"] = arxiv_id(found["arxiv"]) or found["arxiv"]
+    return found
 
 
-def _text(row: dict[str, Any], name: str, limit: int) -> str:
-    value = row.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is not text but {type(value).__name__}")
-    tidied = tidy(value)
-    if len(tidied) > limit:
-        raise ValueError(f"{name} has {len(tidied)} characters; at most {limit}")
-    return tidied
+def _first_day(row: Mapping[str, Any]) -> date | None:
+    listed = row.get("listed")
+    days = listed if isinstance(listed, list) else [] if listed is None else [listed]
+    return min((_day(day, "listed") for day in days), default=None)
 
 
-def _names(row: dict[str, Any], name: str) -> tuple[str, ...]:
-    value = row.get(name)
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError(f"{name} is not a list of texts")
-    if len(value) > _MAX_AUTHORS:
-        raise ValueError(f"{name} has {len(value)} entries; at most {_MAX_AUTHORS}")
-    return tuple(tidied for item in value if (tidied := tidy(item)))
-
-
-def _count(row: dict[str, Any], name: str) -> int | None:
-    value = row.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_COUNT:
-        raise ValueError(f"{name} is {value!r}, not a count")
+def _text(row: Mapping[str, Any], name: str) -> str | None:
+    value: str | None = _typed(row, name, str, "text")
     return value
 
 
-def _day(value: Any, name: str) -> date | None:
-    if value is None or value == "":
-        return None
+def _number(row: Mapping[str, Any], name: str) -> int | None:
+    value: int | None = _typed(row, name, int, "a whole number")
+    if isinstance(value, bool):
+        raise _RowError(f"{name} is {_shown(value)}; it must be a whole number")
+    return value
+
+
+def _texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    values = _typed(row, name, list, "a list of texts") or []
+    for value in values:
+        if not isinstance(value, str):
+            raise _RowError(f"{name} holds {_shown(value)}; it must be a list of texts")
+    return tuple(values)
+
+
+def _day(value: object, name: str) -> date:
+    # A time of day behind the day says nothing here.
+    found = _DAY.match(value) if isinstance(value, str) else None
     try:
-        return date.fromisoformat(value[:10])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is {value!r}, not a day such as 2025-02-14") from error
+        if found is not None:
+            return date.fromisoformat(found[1])
+    except ValueError as error:
+        raise _RowError(f"{name} is {_shown(value)}; there is no such day") from error
+    raise _RowError(f"{name} is {_shown(value)}; write a day like 2026-04-13")
 
 
-def _first_day(value: Any) -> date | None:
-    days = value if isinstance(value, list) else [value]
-    return min((day for one in days if (day := _day(one, "listed"))), default=None)
+def _typed(row: Mapping[str, Any], name: str, kind: type, what: str) -> Any:
+    value = row.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise _RowError(f"{name} is {_shown(value)}; it must be {what}")
+    return value
 
 
-def _address(row: dict[str, Any], name: str) -> str | None:
-    address = _text(row, name, 2_000)
-    # It becomes a link on a page, so nothing but the web may stand there.
-    if address and not re.fullmatch(r"https?://[^\s<>\"']+", address):
-        raise ValueError(f"{name} is not an http address: {address[:60]!r}")
-    return address or None
-
-
-def _identifiers(row: dict[str, Any]) -> dict[str, str]:
-    given = row.get("identifiers") or {}
-    if not isinstance(given, dict):
-        raise ValueError(f"identifiers is not an object but {type(given).__name__}")
-    found = {}
-    for scheme, value in given.items():
-        if not _SCHEME.fullmatch(scheme) or not isinstance(value, str) or not value.strip():
-            raise ValueError(f"identifiers has {scheme!r}: {value!r}")
-        found[scheme] = tidy(value)[:200]
-    if "arxiv" in found:
-        arxiv = arxiv_id(found["arxiv"])
-        if arxiv is None:
-            raise ValueError(f"{found['arxiv']!r} is no arXiv identifier")
-        found["arxiv"] = arxiv
-    elif isinstance(row.get("id"), str) and (arxiv := arxiv_id(row["id"])):
-        found["arxiv"] = arxiv
-    if "doi" in found:
-        # Names in the DOI system do not tell capitals from small letters.
-        found["doi"] = found["doi"].lower().removeprefix("https://doi.org/")
-    return found
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= 60 else f"{text[:60]}…"
