@@ -133,9 +133,9 @@ def chart_svg(event: Event) -> str:
         axes.set_xlabel(textwrap.fill(_printable(event["x_label"]), 60))
         axes.set_ylabel(textwrap.fill(_printable(event["y_label"]), 36))
         points = [point for line in lines.values() for point in line]
-        if event["x_log"]:
+        if event["x_log"] and points:
             _make_logarithmic(axes.xaxis, axes.set_xscale, [x for x, _ in points])
-        if event["y_log"]:
+        if event["y_log"] and points:
             _make_logarithmic(axes.yaxis, axes.set_yscale, [y for _, y in points])
         axes.grid(visible=True)
         if labels:
@@ -165,7 +165,7 @@ def _make_logarithmic(axis: Any, set_scale: Any, values: Sequence[float]) -> Non
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     set_scale("log")
-    span = max(values) / min(values) if values else 1.0
+    span = max(values) / min(values)
     if span < 10:
         axis.set_major_locator(MaxNLocator(5))
     elif span < 1_000:
