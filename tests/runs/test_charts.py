@@ -128,7 +128,7 @@ def test_odd_charts_are_drawn_all_the_same(changes):
     assert root.tag == f"{SVG}svg"
 
 
-@hypothesis_settings(max_examples=15, deadline=None)
+@hypothesis_settings(max_examples=10, deadline=None)
 @given(
     lines=st.dictionaries(
         st.text(max_size=20),
@@ -146,6 +146,10 @@ def test_any_labels_and_points_make_a_document(lines, label, logs):
 def test_points_that_a_logarithmic_axis_cannot_show_are_told_of():
     event = a_series(lines={"ours": [[1.0, 0.0], [2.0, 3.0]]}, y_log=True)
     assert "Not on the logarithmic axis: 1 point at or below zero." in chart_svg(event)
+
+
+def test_a_line_whose_name_begins_with_an_underscore_is_in_the_legend():
+    assert ">_ours<" in chart_svg(a_series(lines={"_ours": [[1.0, 1.0]]}))
 
 
 def test_the_table_of_a_chart_has_every_number(make_room, settings):
