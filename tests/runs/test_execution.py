@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from paperround.runs.card import Scale
-from paperround.runs.execution import Outcome, execute, measure
+from paperround.runs.execution import Outcome, execute, measure, read_log
 from paperround.runs.results import Result
 from paperround.runs.rooms import Room
 from paperround.settings import Settings
@@ -35,7 +35,9 @@ def _execute(
 
 
 def _log(tmp_path: Path) -> str:
-    return (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+    log = read_log(tmp_path / "run")
+    assert log is not None
+    return log
 
 
 def _is_running(pid: int) -> bool:
@@ -308,6 +310,16 @@ def test_a_file_above_the_limit_is_an_error_in_the_reproduction(make_room, tmp_p
     """
     outcome, _ = _execute(make_room(body), tmp_path, settings)
     assert "File too large" in outcome.reason
+
+
+def test_a_run_that_leaves_no_room_on_the_disk_is_ended(make_room, tmp_path, settings, monkeypatch):
+    monkeypatch.setattr("paperround.runs.supervision._DISK_RESERVE_MB", 10**9)
+    outcome, _ = _execute(make_room("time.sleep(600)"), tmp_path, settings)
+    assert outcome.reason == "left less than 1000000000 MB of disk free"
+
+
+def test_a_folder_without_a_log_has_none(tmp_path):
+    assert read_log(tmp_path) is None
 
 
 def test_assets_are_fetched_before_the_clock_starts(make_room, tmp_path, settings):

@@ -1,5 +1,6 @@
 """The queue of runs: order, leases, and what becomes of the runs of a dead worker."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -62,6 +63,13 @@ def test_the_highest_priority_comes_first_then_the_first_come(engine, queue, clo
     urgent = add(engine, queue, priority=5)
     assert [queue.claim(HERE).run_id for _ in range(3)] == [urgent, first, second]
     assert queue.claim(HERE) is None
+
+
+def test_many_workers_at_once_get_each_run_once(engine, queue):
+    ids = {add(engine, queue) for _ in range(24)}
+    with ThreadPoolExecutor(6) as pool:
+        claimed = list(pool.map(lambda n: queue.claim(f"machine:{n}:1:a"), range(24)))
+    assert sorted(one.run_id for one in claimed) == sorted(ids)
 
 
 def test_a_run_is_queued_only_with_its_callers_transaction(engine, queue):

@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -116,30 +117,41 @@ def chart_svg(event: Event) -> str:
         "lines.linewidth": 1.8,
         "lines.markersize": 4.5,
     }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # Text stays text: the reader's browser has the letters that matplotlib's font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         height = _PLOT_HEIGHT_IN + _LEGEND_ROW_IN * legend_rows
         figure = Figure(figsize=(_WIDTH_IN, height), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
-        for place, (label, line) in enumerate(zip(labels, lines.values(), strict=True)):
+        for place, line in enumerate(lines.values()):
             axes.plot(
                 [x for x, _ in line],
                 [y for _, y in line],
                 color=_LINE_INKS[place % len(_LINE_INKS)],
                 linestyle=_DASHES[place // len(_LINE_INKS) % len(_DASHES)],
                 marker=_MARKERS[place % len(_MARKERS)] if len(line) <= _MAX_MARKED else None,
-                label=label,
             )
         axes.set_xlabel(textwrap.fill(_printable(event["x_label"]), 60))
         axes.set_ylabel(textwrap.fill(_printable(event["y_label"]), 36))
         points = [point for line in lines.values() for point in line]
-        if event["x_log"]:
+        if event["x_log"] and points:
             _make_logarithmic(axes.xaxis, axes.set_xscale, [x for x, _ in points])
-        if event["y_log"]:
+        if event["y_log"] and points:
             _make_logarithmic(axes.yaxis, axes.set_yscale, [y for _, y in points])
         axes.grid(visible=True)
         if labels:
-            figure.legend(loc="outside upper left", ncols=columns, frameon=False, handlelength=2.4)
+            legend = figure.legend(
+                axes.lines,
+                [str(place) for place in range(len(labels))],
+                loc="outside upper left",
+                ncols=columns,
+                frameon=False,
+                handlelength=2.4,
+            )
+            # Set afterwards: a legend leaves out what begins with an underscore.
+            for text, label in zip(legend.get_texts(), labels, strict=True):
+                text.set_text(label)
         drawn = io.BytesIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(drawn, format="svg", transparent=True, metadata=nothing)
@@ -165,7 +177,7 @@ def _make_logarithmic(axis: Any, set_scale: Any, values: Sequence[float]) -> Non
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     set_scale("log")
-    span = max(values) / min(values) if values else 1.0
+    span = max(values) / min(values)
     if span < 10:
         axis.set_major_locator(MaxNLocator(5))
     elif span < 1_000:

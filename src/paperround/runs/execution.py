@@ -116,7 +116,9 @@ def measure(
 ) -> Result:
     """The record of executing a reproduction, verdicts and all; `seeds` None takes the card's."""
     seeds = tuple(room.card.scales[scale].seeds if seeds is None else seeds)
+    # All of it before the run: a checkout may move on while it measures.
     started_at, card_sha256 = utc_now(), room.card_sha256
+    environment = describe_environment(settings.run_threads)
     events: list[Event] = []
 
     def keep(event: Event) -> None:
@@ -136,9 +138,17 @@ def measure(
         started_at=started_at,
         seconds=outcome.seconds,
         seeds=seeds,
-        environment=describe_environment(settings.run_threads),
+        environment=environment,
         card_sha256=card_sha256,
     )
+
+
+def read_log(folder: Path) -> str | None:
+    """What an execution in `folder` has printed, its beginning and its end; None without a log."""
+    try:
+        return (folder / LOG_NAME).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
 
 
 def mark_of(process: str, folder: Path) -> str:

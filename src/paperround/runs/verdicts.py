@@ -8,9 +8,15 @@ from enum import StrEnum
 
 from paperround.runs.card import Bar, Card, Claim, Scale
 
+
+def _median(values: Sequence[float]) -> float:
+    return statistics.mean((statistics.median_low(values), statistics.median_high(values)))
+
+
+# `statistics.mean` is exact; `fmean` raises, and `median` gives infinity, near the largest float.
 _AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
-    "mean": statistics.fmean,
-    "median": statistics.median,
+    "mean": statistics.mean,
+    "median": _median,
     "min": min,
     "max": max,
 }
@@ -101,7 +107,7 @@ def _judge_claim(
         where=claim.where,
         against=claim.baseline,
         higher_is_better=claim.higher_is_better,
-        baseline=statistics.fmean(baselines) if baselines else None,
+        baseline=statistics.mean(baselines) if baselines else None,
         measured=values,
         value=value,
         bar=bar,

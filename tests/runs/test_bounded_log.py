@@ -1,0 +1,41 @@
+"""A log keeps its ends, whatever is written in between."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paperround.runs import bounded_log
+from paperround.runs.bounded_log import BoundedLog
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("logs")
+
+
+@given(
+    chunks=st.lists(st.binary(max_size=40), max_size=20),
+    head=st.integers(0, 60),
+    tail=st.integers(0, 60),
+)
+def test_a_log_is_its_head_and_tail_or_all_of_it(folder, chunks, head, tail):
+    path = folder / "log.txt"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounded_log, "HEAD_BYTES", head)
+        patch.setattr(bounded_log, "TAIL_BYTES", tail)
+        with BoundedLog(path) as log:
+            for chunk in chunks:
+                log.write(chunk)
+    whole, kept = b"".join(chunks), path.read_bytes()
+    if len(whole) <= head + tail:
+        assert kept == whole
+    else:
+        note = f"\n[… {len(whole) - head - tail:,} bytes left out …]\n".encode()
+        assert kept == whole[:head] + note + whole[len(whole) - tail :]
+
+
+def test_the_head_is_on_the_disk_while_the_log_is_open(folder):
+    path = folder / "open.txt"
+    with BoundedLog(path) as log:
+        log.write(b"so far\n")
+        assert path.read_bytes() == b"so far\n"
