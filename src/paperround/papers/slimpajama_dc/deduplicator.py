@@ -6,9 +6,9 @@ clusters; one document of each is kept (steps 2 to 7 of the pipeline). `minhash.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 from paperround.errors import UsageError
 from paperround.papers.slimpajama_dc.minhash import (
@@ -19,6 +19,7 @@ from paperround.papers.slimpajama_dc.minhash import (
     ROWS,
     SEED,
     Scheme,
+    Signature,
     Unit,
     band_keys,
     candidate_probability,
@@ -30,6 +31,8 @@ from paperround.papers.slimpajama_dc.minhash import (
 
 Id = Hashable
 Keep = Literal["first", "longest"] | Callable[[Sequence[Any]], Any]
+
+_END = object()
 
 # Documents are cleaned and hashed so many at a time; only their keys stay.
 _BATCH_DOCS = 512
@@ -82,30 +85,35 @@ class MinHashDeduplicator:
         self.bands, self.rows, self.threshold = bands, rows, threshold
         self.min_chars, self.verify, self.keep = min_chars, verify, keep
         self.scope, self.scheme = scope, scheme
+        self._copies: dict[Any, Any] | None = None
         # Wrong numbers are refused here, not at the first document.
         candidate_probability(0.5, bands, rows)
         band_keys(self._signatures([""])[0], bands, rows)
-        self._reset()
+        self._forget()
 
     def fit(
         self,
         docs: Iterable[str],
         ids: Iterable[Any] | None = None,
         sources: Iterable[str] | None = None,
+        signed: Iterable[Signature] | None = None,
     ) -> Self:
         """Itself, having seen these documents and no others.
 
         `ids` are distinct and hashable, by default the documents' positions. `sources` names the
-        source of each document; `scope="local"` needs them. Raises UsageError.
+        source of each document; `scope="local"` needs them. `signed` are the documents' signatures
+        where they are known already, as `signatures` gives them with the same parameters: to fit
+        twice and sign once. Raises UsageError.
         """
-        self._reset()
-        return self.partial_fit(docs, ids, sources)
+        self._forget()
+        return self.partial_fit(docs, ids, sources, signed)
 
     def partial_fit(
         self,
         docs: Iterable[str],
         ids: Iterable[Any] | None = None,
         sources: Iterable[str] | None = None,
+        signed: Iterable[Signature] | None = None,
     ) -> Self:
         """Itself, having seen these documents after all earlier ones; any iterable streams."""
         if isinstance(docs, str):
@@ -115,14 +123,21 @@ class MinHashDeduplicator:
         texts = iter(docs)
         own_ids = None if ids is None else iter(ids)
         own_sources = None if sources is None else iter(sources)
+        own_signed = None if signed is None else iter(signed)
         while batch := list(islice(texts, _BATCH_DOCS)):
             self._take(
                 batch,
                 _as_many(own_ids, len(batch), "ids"),
                 _as_many(own_sources, len(batch), "sources"),
+                _as_many(own_signed, len(batch), "signatures"),
             )
-        for rest, name in ((own_ids, "ids"), (own_sources, "sources")):
-            if rest is not None and next(rest, None) is not None:
+        given: tuple[tuple[Iterator[Any] | None, str], ...] = (
+            (own_ids, "ids"),
+            (own_sources, "sources"),
+            (own_signed, "signatures"),
+        )
+        for rest, name in given:
+            if rest is not None and next(rest, _END) is not _END:
                 raise UsageError(f"there are more {name} than documents")
         return self
 
@@ -185,14 +200,15 @@ class MinHashDeduplicator:
     @property
     def duplicate_of_(self) -> dict[Any, Any]:
         """Every dropped copy's id with the id of the document that stays in its place."""
-        if self._duplicate_of is None:
-            self._duplicate_of = {}
+        if self._copies is None:
+            copies: dict[Any, Any] = {}
             for members in self._members():
                 kept = self._kept_of(members)
                 for place in members:
                     if place != kept:
-                        self._duplicate_of[self.ids_[place]] = self.ids_[kept]
-        return self._duplicate_of
+                        copies[self.ids_[place]] = self.ids_[kept]
+            self._copies = copies
+        return self._copies
 
     @property
     def kept_(self) -> list[Any]:
@@ -212,7 +228,7 @@ class MinHashDeduplicator:
             Counter((self.source_of_[i], self.source_of_[k]) for i, k in self.duplicate_of_.items())
         )
 
-    def _reset(self) -> None:
+    def _forget(self) -> None:
         self.ids_: list[Any] = []
         self.short_: list[Any] = []
         self.pairs_: list[tuple[Any, Any]] = []
@@ -223,9 +239,15 @@ class MinHashDeduplicator:
         self._parent: list[int] = []
         self._rank: list[tuple[int, bytes]] = []
         self._cleaned: dict[int, str] = {}
-        self._duplicate_of: dict[Any, Any] | None = None
+        self._copies = None
 
-    def _take(self, texts: list[str], ids: list[Any] | None, sources: list[Any] | None) -> None:
+    def _take(
+        self,
+        texts: list[str],
+        ids: list[Any] | None,
+        sources: list[Any] | None,
+        signed: list[Signature] | None,
+    ) -> None:
         start = len(self.ids_)
         own = ids if ids is not None else list(range(start, start + len(texts)))
         # All are checked before any is taken: a refused batch leaves nothing behind.
@@ -235,10 +257,16 @@ class MinHashDeduplicator:
         if len(set(own)) != len(own) or any(i in self._position for i in own):
             doubled = [i for i, n in Counter(own).items() if n > 1 or i in self._position]
             raise UsageError(f"the id {doubled[0]!r} comes twice; ids must be distinct")
-        self._duplicate_of = None
+        if signed is not None and any(row.shape != (self.num_perm,) for row in signed):
+            raise UsageError(f"a signature has {self.num_perm} values here; sign them the same way")
+        self._copies = None
         cleaned = [clean_text(text) for text in texts]
         long_enough = [j for j, clean in enumerate(cleaned) if len(clean) >= self.min_chars]
-        rows = self._signatures([cleaned[j] for j in long_enough])
+        rows = (
+            self._signatures([cleaned[j] for j in long_enough])
+            if signed is None
+            else [signed[j] for j in long_enough]
+        )
         keys = {
             j: band_keys(row, self.bands, self.rows)
             for j, row in zip(long_enough, rows, strict=True)
@@ -309,7 +337,7 @@ class MinHashDeduplicator:
             # Equally long ones by their checksum, so that the kept text depends on no order.
             return min(members, key=lambda place: (self._rank[place], str(self.ids_[place])))
         ids = [self.ids_[place] for place in members]
-        chosen = cast("Callable[[Sequence[Any]], Any]", self.keep)(ids)
+        chosen = self.keep(ids)
         if chosen not in ids:
             raise UsageError(f"keep returned {chosen!r}, which is not in the cluster {ids[:5]}")
         return self._position[chosen]
