@@ -120,8 +120,8 @@ def copy_decoding(
         raise ValueError(f"max_copy is {max_copy}; write 0 to switch copying off")
     if draft_model is not None and draft_tokens < 1:
         raise ValueError(f"draft_tokens is {draft_tokens}; a draft has at least one token")
-    _require_one_prompt(input_ids)
     _require_known_options(model, generation_config, model_kwargs)
+    _require_one_prompt(input_ids)
 
     attention_mask = model_kwargs.get("attention_mask")
     target = _CachedModel(model, model_kwargs.get("past_key_values"), attention_mask)
@@ -370,6 +370,8 @@ def _require_known_options(
     """Raises ValueError for whatever this loop would otherwise ignore."""
     if model.config.is_encoder_decoder:
         raise ValueError("CopySpec decodes with causal language models, not encoder-decoders")
+    if model._is_stateful:
+        raise ValueError(_cannot_roll_back(model))
     if (config.num_beams or 1) > 1 or (config.num_return_sequences or 1) > 1:
         raise ValueError("CopySpec decodes one sequence; num_beams and num_return_sequences are 1")
     if kept := [name for name in _KEPT_OUTPUTS if getattr(config, name, None)]:

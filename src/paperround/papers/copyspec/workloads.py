@@ -1,4 +1,4 @@
-"""The texts that the reproduction decodes: recorded conversations, and prompts for a small model."""
+"""What the reproduction decodes: recorded conversations, and prompts for a small model."""
 
 import json
 import lzma
