@@ -149,7 +149,9 @@ def train_tiny_gpt(
         if spent >= plan.token_budget:
             break
         progress = spent / plan.token_budget
-        cosine = plan.final_share + (1 - plan.final_share) * 0.5 * (1 + math.cos(math.pi * progress))
+        cosine = plan.final_share + (1 - plan.final_share) * 0.5 * (
+            1 + math.cos(math.pi * progress)
+        )
         for group in optimizer.param_groups:
             group["lr"] = plan.learning_rate * min(cosine, (len(losses) + 1) / warmup)
         # (batch, length, vocabulary): position t predicts token t + 1. Padding stands on the right,
@@ -245,7 +247,7 @@ def _batches(
 def _cut(
     bucket: list[tuple[list[int], list[int]]], batch_tokens: int
 ) -> Iterator[list[tuple[list[int], list[int]]]]:
-    """Runs of the sorted bucket whose padded size stays within `batch_tokens`, at least one each."""
+    """Runs of the sorted bucket, each of at most `batch_tokens` padded tokens or one example."""
     batch: list[tuple[list[int], list[int]]] = []
     for example in bucket:
         if batch and (len(batch) + 1) * len(example[0]) > batch_tokens:

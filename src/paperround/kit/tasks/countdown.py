@@ -133,9 +133,7 @@ def generate(
     return list(found.values())
 
 
-def training_examples(
-    seed: int, difficulty: Difficulty | None = None
-) -> Iterator[tuple[str, str]]:
+def training_examples(seed: int, difficulty: Difficulty | None = None) -> Iterator[tuple[str, str]]:
     """Pairs of prompt and solution without end, problems of the training split only.
 
     Each draw takes one of the problem's solutions at random, so a model that fits them has to

@@ -2,7 +2,7 @@
 
 `generate_diverse` is the door. `group_beam_search` is the decoding loop behind it, in the form that
 `model.generate(..., custom_generate=...)` takes, so that code written for the `num_beam_groups` of
-transformers 4 keeps working. The algorithm itself is in `search.py`. Logits processors act on
+transformers 4 keeps working. The algorithm itself is in `beams.py`. Logits processors act on
 log-probabilities: log_softmax, processors, penalty, running score, in this order.
 """
 
@@ -24,17 +24,16 @@ from transformers import (
 )
 from transformers.utils import ModelOutput
 
-from paperround.papers.diverse_beam_search.diversity import Diversity, resolve_diversity
-from paperround.papers.diverse_beam_search.search import (
+from paperround.papers.diverse_beam_search.beams import (
     NO_TOKEN,
     EarlyStopping,
     Ends,
     FinishedBeams,
     GroupBeams,
     SearchSettings,
-    rank_siblings,
-    subtract_antilm,
 )
+from paperround.papers.diverse_beam_search.diversity import Diversity, resolve_diversity
+from paperround.papers.diverse_beam_search.search import rank_siblings, subtract_antilm
 
 # The default of the authors' own program (Lua, `-lambda`).
 DEFAULT_DIVERSITY_PENALTY = 0.5
@@ -50,11 +49,12 @@ class DiverseBeamOutput(ModelOutput):
     own sum over the new tokens. `groups`: each row's group, 0..G-1. `lengths`: its new tokens.
     """
 
-    sequences: Tensor | None = None
-    sequences_scores: Tensor | None = None
-    model_log_probs: Tensor | None = None
-    groups: Tensor | None = None
-    lengths: Tensor | None = None
+    # ModelOutput wants a default for every field.
+    sequences: Tensor = None
+    sequences_scores: Tensor = None
+    model_log_probs: Tensor = None
+    groups: Tensor = None
+    lengths: Tensor = None
 
 
 def generate_diverse(
@@ -84,7 +84,9 @@ def generate_diverse(
     SearchSettings(num_beams, num_beam_groups, diversity_penalty, 1, early_stopping=early_stopping)
     n_returned = num_beams if num_return_sequences is None else num_return_sequences
     if not 1 <= n_returned <= num_beams:
-        raise ValueError(f"num_return_sequences={n_returned} is not within 1..num_beams={num_beams}")
+        raise ValueError(
+            f"num_return_sequences={n_returned} is not within 1..num_beams={num_beams}"
+        )
     if generate_kwargs.get("do_sample"):
         raise ValueError("do_sample=True: diverse beam search draws nothing at random")
     prompt = dict(inputs) if isinstance(inputs, Mapping) else {"inputs": inputs}
@@ -235,7 +237,12 @@ class AntiLMLogitsProcessor(LogitsProcessor):
     """
 
     def __init__(
-        self, lm: PreTrainedModel, bos: int, weight: float, prompt_length: int, first_tokens: int = 5
+        self,
+        lm: PreTrainedModel,
+        bos: int,
+        weight: float,
+        prompt_length: int,
+        first_tokens: int = 5,
     ) -> None:
         self._lm, self._bos, self._weight = lm, bos, weight
         self._prompt_length, self._first_tokens = prompt_length, first_tokens
@@ -311,9 +318,7 @@ def _reorder_cache(model: PreTrainedModel, model_kwargs: dict[str, Any], rows: T
         cache.reorder_cache(rows)
 
 
-def _output(
-    found: FinishedBeams, prompts: Tensor, config: GenerationConfig
-) -> DiverseBeamOutput:
+def _output(found: FinishedBeams, prompts: Tensor, config: GenerationConfig) -> DiverseBeamOutput:
     """The rows to return: `num_return_sequences` per prompt, shared out between the groups."""
     n_problems, n_groups, size, _ = found.tokens.shape
     slots = _returned_slots(n_groups, size, config.num_return_sequences)

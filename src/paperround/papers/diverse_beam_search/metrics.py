@@ -108,6 +108,8 @@ def _bleu(words: Words, references: Sequence[Words], max_n: int) -> float:
             return 0.0
         log_precision += math.log(matched / total) / max_n
     # The reference whose length is nearest, the shorter of two equally near.
-    nearest = min((len(reference) for reference in references), key=lambda n: (abs(n - len(words)), n))
+    nearest = min(
+        (len(reference) for reference in references), key=lambda n: (abs(n - len(words)), n)
+    )
     brevity = 0.0 if len(words) >= nearest else 1 - nearest / len(words)
     return math.exp(brevity + log_precision)
