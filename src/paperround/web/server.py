@@ -1,6 +1,7 @@
 """`paperround serve`: the site under uvicorn, until interrupted."""
 
 import ipaddress
+import socket
 import sys
 from collections.abc import Callable
 
@@ -42,13 +43,14 @@ def serve(
 class _Announced(uvicorn.Server):
     """Says where the site is once it answers there; with port 0 nobody else knows."""
 
-    async def startup(self, sockets: list[object] | None = None) -> None:
-        await super().startup(sockets)  # type: ignore[arg-type]
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
         for listening in self.servers:
-            for socket in listening.sockets:
-                name, number = socket.getsockname()[:2]
+            for bound in listening.sockets:
+                name, number = bound.getsockname()[:2]
                 shown = f"[{name}]" if ":" in name else name
-                print(f"Paperround is at http://{shown}:{number}", file=sys.stderr, flush=True)  # noqa: T201
+                sys.stderr.write(f"Paperround is at http://{shown}:{number}\n")
+                sys.stderr.flush()
 
 
 def is_loopback(host: str) -> bool:

@@ -1,6 +1,6 @@
 """Runs as JSON: the latest, one with its record, queueing and cancelling."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
@@ -14,7 +14,9 @@ from paperround.web.site import Site, SiteHere
 
 router = APIRouter(tags=["runs"], responses=PROBLEMS)
 
-_FORBIDDEN = {403: {"model": Problem, "description": "Runs cannot be started from there"}}
+_FORBIDDEN: dict[int | str, dict[str, Any]] = {
+    403: {"model": Problem, "description": "Runs cannot be started from there"}
+}
 
 RunId = Annotated[str, Path(max_length=26)]
 
@@ -31,7 +33,7 @@ def list_runs(
     return RunsOut(runs=[RunOut.of(run) for run in found])
 
 
-@router.post("/runs", status_code=202, responses={**_FORBIDDEN})
+@router.post("/runs", status_code=202, responses=_FORBIDDEN)
 def add_run(request: Request, response: Response, site: SiteHere, asked: RunAsked) -> RunOut:
     """Queues a run; the same run that waits or is under way already is not queued twice."""
     check_run_access(request, local_only=site.local_only)
@@ -46,7 +48,7 @@ def get_run(site: SiteHere, run_id: RunId) -> RunOut:
     return _run(site, run_id)
 
 
-@router.post("/runs/{run_id}/cancel", status_code=202, responses={**_FORBIDDEN})
+@router.post("/runs/{run_id}/cancel", status_code=202, responses=_FORBIDDEN)
 def cancel(request: Request, site: SiteHere, run_id: RunId) -> RunOut:
     """Cancels a run; one that has ended stays as it is."""
     check_run_access(request, local_only=site.local_only)

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paperround.db import read
-from paperround.runs.queries import ClaimSummary
+from paperround.runs.queries import ClaimSummary, Tally
 from paperround.runs.rooms import Room
 from paperround.web import claims
 from paperround.web.rendering import render
@@ -38,7 +38,7 @@ def runnable(request: Request, site: SiteHere) -> Response:
 
 
 def _shown(
-    room: Room, tallies: dict[str, claims.Tally], summary: ClaimSummary | None
+    room: Room, tallies: dict[str, Tally], summary: ClaimSummary | None
 ) -> dict[str, Any]:
     where = "ships with Paperround" if summary and summary.is_shipped else "measured here"
     return {

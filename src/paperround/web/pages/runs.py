@@ -146,6 +146,7 @@ def _context(
         "paper_key": room.card.paper if room else None,
         "stages": progress.stages if progress else (),
         "says": _says(found, progress),
+        "seconds_left": progress.seconds_left if progress else None,
         "measured": measured,
         "result": found.result,
         "charts": charts_of(found.result, site.settings) if found.result else [],

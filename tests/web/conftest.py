@@ -1,0 +1,112 @@
+"""A site over a small catalogue and one little room, and a client on this machine."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from paperround.catalogue.actions import import_records
+from paperround.catalogue.records import PaperRecord
+from paperround.db import open_database
+from paperround.settings import Settings
+from paperround.web.app import create_app
+
+LITTLE_ROOM = Path(__file__).with_name("little_room")
+
+Visit = Callable[..., TestClient]
+
+
+def a_record(number: int = 1, **changes: object) -> PaperRecord:
+    """A paper of 30 June 2026 as a source gives it."""
+    key = f"2606.{number:05d}"
+    fields: dict[str, object] = {
+        "source": "jsonl",
+        "source_key": key,
+        "title": f"Paper number {number} on counting",
+        "abstract": f"We count to {number} in a new way. The numbers grow one after another.",
+        "authors": ("Ada Ay", "Bo Bee"),
+        "listed": date(2026, 6, 30),
+        "categories": ("cs.CL", "cs.LG"),
+        "votes": number,
+        "identifiers": {"arxiv": key},
+    }
+    return PaperRecord(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+RECORDS = (
+    a_record(
+        1,
+        title=r"The $\mathcal{O}(n)$ road & <script>alert('title')</script>",
+        abstract=r"We show $x^2 < y$ <img src=x onerror=alert(1)> and more of it.",
+        authors=tuple(f"Author{n} Surname{n}" for n in range(3303)),
+        organisation="<b>Institute</b>",
+        code_url="javascript:alert(1)",
+        project_url="https://example.org/project",
+        votes=50,
+    ),
+    a_record(2, listed=date(2026, 6, 29), title="Diffusion of languages"),
+    a_record(3, author_count=37, authors=()),
+    *(a_record(n) for n in range(10, 50)),
+)
+
+
+@pytest.fixture
+def little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The little room, installed: this process and its children find it by its entry point."""
+    site = tmp_path / "site"
+    shutil.copytree(LITTLE_ROOM, site / "little_room", ignore=shutil.ignore_patterns("__pycache__"))
+    info = site / "little_room-1.0.dist-info"
+    info.mkdir()
+    info.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: little_room\nVersion: 1.0\n")
+    info.joinpath("entry_points.txt").write_text("[paperround.papers]\nlittle = little_room\n")
+    monkeypatch.syspath_prepend(site)
+    inherited = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(site), inherited])))
+    return site / "little_room"
+
+
+@pytest.fixture
+def catalogue(settings: Settings) -> None:
+    """The small catalogue, imported."""
+    engine = open_database(settings)
+    import_records(engine, RECORDS)
+    engine.dispose()
+
+
+@pytest.fixture
+def app(settings: Settings, catalogue: None, little_room: Path) -> FastAPI:
+    """The site as `paperround serve --no-worker` makes it on a loopback address."""
+    return create_app(settings, local_only=True, worker=False)
+
+
+@pytest.fixture
+def visit(app: FastAPI) -> Iterator[Visit]:
+    """Makes clients: on this machine unless said otherwise."""
+    made: list[TestClient] = []
+
+    def make(host: str = "127.0.0.1", name: str = "localhost:8000") -> TestClient:
+        client = TestClient(
+            app,
+            base_url=f"http://{name}",
+            client=(host, 50_000),
+            follow_redirects=False,
+            raise_server_exceptions=False,
+        )
+        client.__enter__()
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(visit: Visit) -> TestClient:
+    """A client on this machine."""
+    return visit()
