@@ -37,7 +37,7 @@ DIMENSIONS = 384
 
 # What the model was trained with; the rest of a longer text is not read.
 _MAX_TOKENS = 256
-_BATCH_TEXTS = 32
+_BATCH_TEXTS = 16
 # Papers per transaction: what a kill loses, and how long other writers wait for the next one.
 _COMMIT_PAPERS = 256
 _CACHED_QUERIES = 512
@@ -151,15 +151,13 @@ class QueryEmbedder:
 
     def _load(self) -> Embedder:
         settings = self._settings or get_settings()
-        if time.monotonic() < self._absent_until or not all(
-            is_here(name, settings) for name in ASSETS
-        ):
-            if time.monotonic() >= self._absent_until:
-                self._absent_until = time.monotonic() + _LOOK_AGAIN_S
-            raise AssetError(
-                "the embedding model is not here; `paperround asset get minilm-int8` fetches it"
-            )
-        return load_embedder(settings, threads=self._threads)
+        if time.monotonic() >= self._absent_until:
+            if all(is_here(name, settings) for name in ASSETS):
+                return load_embedder(settings, threads=self._threads)
+            self._absent_until = time.monotonic() + _LOOK_AGAIN_S
+        raise AssetError(
+            "the embedding model is not here; `paperround asset get minilm-int8` fetches it"
+        )
 
 
 def embed_missing(

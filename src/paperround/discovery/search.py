@@ -81,13 +81,14 @@ def search(
         raise UsageError(f"no search mode '{mode}'; there are {', '.join(get_args(Mode))}")
     if not 1 <= n <= MAX_RESULTS:
         raise UsageError(f"{n} results cannot be asked for; ask for 1 to {MAX_RESULTS}")
-    named = _identified(connection, query.strip())
-    if named is not None:
-        return named
     notes: list[str] = []
     if len(query) > MAX_QUERY_CHARACTERS:
         query = query[:MAX_QUERY_CHARACTERS]
         notes.append(f"Only the first {MAX_QUERY_CHARACTERS:,} characters were searched for.")
+    query = words.printable(query).strip()
+    named = _identified(connection, query)
+    if named is not None:
+        return named
     wanted = words.parse(query)
     if not wanted:
         return SearchAnswer((), mode, "There is no word in the query to search for.")
@@ -102,19 +103,16 @@ def search(
         notes.append(reason)
 
     mode_used: Mode = mode if vector is not None else "words"
+    depth = n if mode_used != "both" else max(FUSION_DEPTH, n)
     by_words: list[tuple[PaperId, float]] = []
     by_meaning: list[tuple[PaperId, float]] = []
-    depth = n if mode_used != "both" else max(FUSION_DEPTH, n)
     if mode_used != "meaning":
         by_words = words.rank_by_words(connection, wanted, depth)
         if wanted.cut:
             notes.append(f"Only the first {words.MAX_WORDS} different words were searched for.")
     if vector is not None and vectors is not None:
         by_meaning = vectors.nearest(vector, depth, among=among)
-    ranked = {
-        "words": by_words,
-        "meaning": by_meaning,
-    }.get(mode_used) or fuse(by_words, by_meaning)
+    ranked = fuse(by_words, by_meaning) if mode_used == "both" else by_words or by_meaning
     hits = _hits(connection, ranked[:n], words.match_expression(wanted))
     return SearchAnswer(hits, mode_used, " ".join(notes) or None)
 
@@ -132,7 +130,7 @@ def fuse(
 def _identified(connection: Connection, query: str) -> SearchAnswer | None:
     """The answer to a query that is an identifier; None for any other."""
     # A single word, so that a sentence with an identifier in it stays a sentence.
-    if not query or len(query) > 200 or re.search(r"\s", words.printable(query)):
+    if not query or re.search(r"\s", query):
         return None
     arxiv = arxiv_id(query)
     doi = _DOI.fullmatch(query)

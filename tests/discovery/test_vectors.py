@@ -1,0 +1,167 @@
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, delete
+
+from paperround.catalogue.records import PaperId
+from paperround.catalogue.tables import EmbeddingTable, PaperTable
+from paperround.db import read, write
+from paperround.discovery import queries, vectors
+from paperround.discovery.embedding import DIMENSIONS, MODEL
+from paperround.discovery.vectors import VectorIndex
+
+AddPaper = Callable[..., PaperId]
+EmbedAs = Callable[[PaperId, list[float]], None]
+
+
+def direction(*numbers: float) -> np.ndarray:
+    vector = np.zeros(DIMENSIONS, dtype=np.float32)
+    vector[: len(numbers)] = numbers
+    return vector
+
+
+def refreshed(engine: Engine, index: VectorIndex) -> bool:
+    with read(engine) as connection:
+        return index.refresh(connection)
+
+
+def test_the_nearest_come_first_with_their_cosine(engine: Engine, add_paper: AddPaper) -> None:
+    far, near, middle = (
+        add_paper(vector=[-1.0]),
+        add_paper(vector=[1.0]),
+        add_paper(vector=[0.6, 0.8]),
+    )
+    index = VectorIndex()
+    refreshed(engine, index)
+    found = index.nearest(direction(1.0), 3)
+    assert [paper_id for paper_id, _ in found] == [near, middle, far]
+    assert [score for _, score in found] == pytest.approx([1.0, 0.6, -1.0], abs=1e-3)
+    assert [paper_id for paper_id, _ in index.nearest(direction(1.0), 1)] == [near]
+    assert index.nearest(direction(1.0), 3, exclude=[near])[0][0] == middle
+    assert [paper_id for paper_id, _ in index.nearest(direction(1.0), 3, among=[far])] == [far]
+    assert index.nearest(direction(1.0), 3, among=[]) == []
+
+
+def test_equals_come_in_the_order_of_their_ids(engine: Engine, add_paper: AddPaper) -> None:
+    papers = [add_paper(vector=[1.0]) for _ in range(5)]
+    index = VectorIndex()
+    refreshed(engine, index)
+    assert [paper_id for paper_id, _ in index.nearest(direction(1.0), 5)] == papers
+
+
+def test_a_refresh_brings_what_was_added_changed_and_removed(
+    engine: Engine, add_paper: AddPaper, embed_as: EmbedAs
+) -> None:
+    index = VectorIndex()
+    assert not refreshed(engine, index)
+    assert index.nearest(direction(1.0), 5) == []
+    first, second = add_paper(vector=[1.0]), add_paper(vector=[0.0, 1.0])
+    assert refreshed(engine, index)
+    assert not refreshed(engine, index)
+    assert len(index) == 2
+
+    embed_as(second, [1.0])
+    embed_as(first, [0.0, 0.0, 1.0])
+    assert refreshed(engine, index)
+    assert index.nearest(direction(1.0), 1)[0][0] == second
+
+    with write(engine) as connection:
+        connection.execute(delete(PaperTable).where(PaperTable.id == second))
+    assert refreshed(engine, index)
+    assert [paper_id for paper_id, _ in index.nearest(direction(1.0), 5)] == [first]
+
+
+def test_a_removal_and_an_addition_at_once_are_noticed(engine: Engine, add_paper: AddPaper) -> None:
+    old, kept = add_paper(vector=[1.0]), add_paper(vector=[0.0, 1.0])
+    index = VectorIndex()
+    refreshed(engine, index)
+    # The count stays the same, and SQLite gives the highest id again.
+    with write(engine) as connection:
+        connection.execute(delete(EmbeddingTable).where(EmbeddingTable.paper_id == old))
+    new = add_paper(vector=[0.0, 0.0, 1.0])
+    assert refreshed(engine, index)
+    assert {paper_id for paper_id, _ in index.nearest(direction(1.0), 5)} == {kept, new}
+
+
+def test_numbers_grow_even_when_the_clock_is_set_back(
+    engine: Engine, add_paper: AddPaper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_paper(vector=[1.0])
+    with read(engine) as connection:
+        _, before = queries.embedding_state(connection, MODEL)
+    monkeypatch.setattr(queries.time, "time_ns", lambda: 5)
+    add_paper(vector=[1.0])
+    with read(engine) as connection:
+        assert queries.embedding_state(connection, MODEL) == (2, before + 1)
+
+
+def test_another_models_vectors_are_not_mixed_in(engine: Engine, add_paper: AddPaper) -> None:
+    add_paper(vector=[1.0])
+    index = VectorIndex("another model")
+    assert not refreshed(engine, index)
+    assert len(index) == 0
+
+
+def test_an_embedding_of_a_paper_that_has_gone_is_passed_over(engine: Engine) -> None:
+    row = queries.EmbeddingRow(PaperId(77), MODEL, b"\0" * 32, b"\0" * 768)
+    with write(engine) as connection:
+        assert queries.store_embeddings(connection, [row]) == 0
+
+
+def test_a_paper_has_its_vector_or_none(engine: Engine, add_paper: AddPaper) -> None:
+    with_one, without = add_paper(vector=[0.0, 1.0]), add_paper()
+    index = VectorIndex()
+    refreshed(engine, index)
+    vector = index.vector_of(with_one)
+    assert vector is not None
+    assert vector[:2].tolist() == [0.0, 1.0]
+    assert index.vector_of(without) is None
+    assert index.vector_of(PaperId(10**9)) is None
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 60), size=st.integers(0, 50))
+def test_blocks_and_partial_sorting_find_what_a_full_sort_finds(
+    seed: int, n: int, size: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    stored = rng.standard_normal((size, DIMENSIONS)).astype(np.float16)
+    query = rng.standard_normal(DIMENSIONS).astype(np.float32)
+    index = VectorIndex()
+    index._snapshot = vectors._Snapshot(np.arange(1, size + 1), stored, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors, "_BLOCK_ROWS", 7)
+        found = index.nearest(query, n)
+    expected = np.argsort(-(stored.astype(np.float64) @ query))[:n] + 1
+    assert [paper_id for paper_id, _ in found] == expected.tolist()
+
+
+def test_threads_search_while_another_refreshes(engine: Engine, add_paper: AddPaper) -> None:
+    index = VectorIndex()
+    faults: list[BaseException] = []
+    done = threading.Event()
+
+    def keep_searching() -> None:
+        try:
+            while not done.is_set():
+                refreshed(engine, index)
+                found = index.nearest(direction(1.0), 100)
+                assert len({paper_id for paper_id, _ in found}) == len(found)
+        except BaseException as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=keep_searching) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        add_paper(vector=[1.0])
+    done.set()
+    for thread in threads:
+        thread.join()
+    refreshed(engine, index)
+    assert faults == []
+    assert len(index) == 20
