@@ -109,9 +109,11 @@ def upgrade() -> None:
         sa.Column("model", sa.String(length=60), nullable=False),
         sa.Column("text_sha256", sa.LargeBinary(length=32), nullable=False),
         sa.Column("vector", sa.LargeBinary(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["paper_id"], ["paper.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("paper_id"),
     )
+    op.create_index("ix_embedding_number", "embedding", ["model", "number"], unique=False)
     op.create_table(
         "identifier",
         sa.Column("scheme", sa.String(length=20), nullable=False),
