@@ -221,7 +221,18 @@ JSON = st.recursive(
     max_leaves=8,
 )
 FIELDS = st.sampled_from(
-    "id title abstract authors author_count published listed categories identifiers votes".split()
+    [
+        "id",
+        "title",
+        "abstract",
+        "authors",
+        "author_count",
+        "published",
+        "listed",
+        "categories",
+        "identifiers",
+        "votes",
+    ]
 )
 
 
