@@ -53,7 +53,7 @@ def plain_text(latex: str) -> str:
 
     Tolerant: what is not LaTeX after all (prices, code, paths) stays as it stands.
     """
-    text = latex
+    text = _TIE.sub(" ", latex) if "~" in latex else latex
     if "\\" in text or "$" in text or "{" in text:
         text = _without_markup(text)
     if "``" in text:
@@ -65,7 +65,6 @@ def _without_markup(text: str) -> str:
     # Our own marks are from a private range of Unicode; a text that holds them loses them.
     text = text.translate(dict.fromkeys(_BACK))
     text = _FORMULA.sub(_formula, text)
-    text = _TIE.sub(" ", text)
     text = _ACCENT.sub(lambda found: _converted(found[0]), text)
     text = text.replace(r"\deg", "°").replace(r"\^{}", "^")
     text = _ESCAPED.sub(lambda found: _ASIDE[found[1]], text)

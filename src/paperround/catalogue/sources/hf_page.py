@@ -197,21 +197,23 @@ def _lines(text: str) -> list[_Line]:
 
 
 def _skip_header(lines: list[_Line], today: date) -> tuple[int, date | None]:
-    """Where the first card begins, and the day of the page, which ends its header."""
+    """Where the first card begins, and the day of the page, which ends its header.
+
+    The first title is the line before the first abstract, unless a footer stands above it already.
+    """
     at, day = 0, None
-    while at < len(lines):
-        if _HEADER_LINE.fullmatch(lines[at].text):
-            at += 1
-        elif (found := _DATE_LINE.fullmatch(lines[at].text)) and not found["comments"]:
-            day = _day(found, today)
-            at += 1
-        else:
+    first = next((i for i, line in enumerate(lines) if _is_long(line)), 0)
+    for i, line in enumerate(lines[:first]):
+        found = _DATE_LINE.fullmatch(line.text)
+        if found and not found["comments"]:
+            at, day = i + 1, _day(found, today)
+        elif _is_mark(line.text):
+            at, day = 0, None
             break
-    # What else stands above: the first title is the last line before the first abstract.
-    first = next((i for i in range(at, len(lines)) if _is_long(lines[i])), len(lines))
-    footer = next((i for i in range(at, len(lines)) if _is_mark(lines[i].text)), len(lines))
-    if at + 1 < first < footer and all(not _is_long(line) for line in lines[at:first]):
-        at = first - 1
+    if not any(_is_mark(line.text) for line in lines[at:first]):
+        at = max(at, first - 1)
+    while at < len(lines) and _HEADER_LINE.fullmatch(lines[at].text):
+        at += 1
     return at, day
 
 
@@ -231,8 +233,9 @@ def _is_footer(lines: list[_Line], at: int, segment: list[_Line]) -> bool:
     if _is_mark(lines[at].text):
         return True
     # An organisation stands where the authors would: before the dot, after an abstract.
-    before_dot = at + 1 < len(lines) and _SEPARATOR_LINE.fullmatch(lines[at + 1].text)
-    if not before_dot or len(lines[at].text) > _LONGEST_ORGANISATION:
+    following = lines[at + 1].text if at + 1 < len(lines) else ""
+    is_before_dot = _SEPARATOR_LINE.fullmatch(following) or _DATE_LINE.fullmatch(following)
+    if not is_before_dot or len(lines[at].text) > _LONGEST_ORGANISATION:
         return False
     return bool(segment) and (_is_long(segment[-1]) or _organisation(lines[at].text) is not None)
 
