@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paperround.errors import UsageError
-from paperround.papers.slimpajama_dc import MinHashDeduplicator, true_jaccard
+from paperround.papers.slimpajama_dc import MinHashDeduplicator, signatures, true_jaccard
 
 
 def a_text(seed, n_words=60):
@@ -281,3 +281,13 @@ def test_a_refused_batch_leaves_nothing_behind():
         dedup.partial_fit([a_text(1), 7])
     assert dedup.ids_ == [0]
     assert dedup.duplicate_of_ == {}
+
+
+def test_known_signatures_spare_the_signing_and_change_nothing():
+    texts = [a_text(1), "short", a_text(2), a_text(1)]
+    dedup = MinHashDeduplicator().fit(texts, signed=signatures(texts))
+    assert dedup.duplicate_of_ == MinHashDeduplicator().fit(texts).duplicate_of_ == {3: 0}
+    with pytest.raises(UsageError, match="has 128 values"):
+        MinHashDeduplicator().fit(texts, signed=signatures(texts, num_perm=64))
+    with pytest.raises(UsageError, match="fewer signatures"):
+        MinHashDeduplicator().fit(texts, signed=signatures(texts)[:2])

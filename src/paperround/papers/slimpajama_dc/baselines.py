@@ -1,4 +1,4 @@
-"""What the deduplicator is compared with: exact hashes, datasketch, and all pairs by brute force."""
+"""What the deduplicator is compared with: exact hashes, datasketch, all pairs by brute force."""
 
 import hashlib
 from collections.abc import Sequence

@@ -449,7 +449,7 @@ def _found_by_kind(dropped: dict[str, str], copies: Sequence[Copy]) -> dict[str,
     """The share of each kind of planted copy of which one of the two was dropped for the other."""
     hits: dict[str, list[bool]] = {}
     for copy in copies:
-        kind = copy.kind
+        kind: str = copy.kind
         if kind == "near":
             kind = f"near {min(NEAR_TARGETS, key=lambda target: abs(target - copy.jaccard))}"
         home = dropped.get(copy.id, copy.id), dropped.get(copy.original, copy.original)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 CONTEXT = 128
-BATCH = 16
+BATCH = 4
 VOCABULARY = 1_024
 _LEARNING_RATE = 3e-3
 _WARM_UP_SHARE = 0.05
@@ -112,15 +112,15 @@ def _rate(step: int, n_steps: int) -> float:
     return 0.1 + 0.45 * (1.0 + math.cos(math.pi * (step - warm_up) / max(1, n_steps - warm_up)))
 
 
-@torch.no_grad()
 def _loss(model: SmallGPT, held: NDArray[np.int32]) -> float:
     rows = (len(held) - 1) // CONTEXT
     tokens = torch.from_numpy(held[: rows * CONTEXT + 1].astype(np.int64))
     inputs, targets = tokens[:-1].view(rows, CONTEXT), tokens[1:].view(rows, CONTEXT)
     total = 0.0
-    for i in range(0, rows, 32):
-        logits = model(inputs[i : i + 32]).flatten(0, 1)
-        total += F.cross_entropy(logits, targets[i : i + 32].flatten(), reduction="sum").item()
+    with torch.no_grad():
+        for i in range(0, rows, 32):
+            logits = model(inputs[i : i + 32]).flatten(0, 1)
+            total += F.cross_entropy(logits, targets[i : i + 32].flatten(), reduction="sum").item()
     return total / targets.numel()
 
 

@@ -21,7 +21,7 @@ from paperround.papers.slimpajama_dc.small_lm import Arm, Encoder, train_and_eva
 from paperround.runs.reproduction import Run
 
 # Sized for two cores: 24 arms at 7,000 tokens per second and core are about nine minutes.
-N_TOKENS = 150 * 16 * 128 + 1
+N_TOKENS = 600 * 4 * 128 + 1
 _DOCUMENTS_PER_SOURCE, _HELD_OUT_PER_SOURCE = 330, 30
 DUPLICATE_MASSES = (0.0, 0.1, 0.4)
 _FULL_MASS = 0.4
