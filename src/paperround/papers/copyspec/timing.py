@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -357,7 +357,7 @@ def _methods(model: PreTrainedModel, max_new_tokens: int) -> dict[str, _Method]:
     }
 
 
-def _own(model: PreTrainedModel, max_new_tokens: int, **options: object) -> _Method:
+def _own(model: PreTrainedModel, max_new_tokens: int, **options: Any) -> _Method:
     if "draft_model" in options:
         options["draft_tokens"] = _N_DRAFT_TOKENS
 
@@ -380,7 +380,7 @@ def _own(model: PreTrainedModel, max_new_tokens: int, **options: object) -> _Met
     return decode
 
 
-def _transformers(model: PreTrainedModel, max_new_tokens: int, **options: object) -> _Method:
+def _transformers(model: PreTrainedModel, max_new_tokens: int, **options: Any) -> _Method:
     def decode(prompt: Prompt) -> _Decoded:
         ids = torch.tensor([prompt.ids])
         return _counted(
@@ -452,14 +452,14 @@ def _warm_up(model: PreTrainedModel) -> None:
         _latency(model, 8, length)
 
 
-@torch.inference_mode()
 def _latency(model: PreTrainedModel, n_context: int, n_tokens: int) -> float:
     """Seconds of one forward pass over `n_tokens` tokens after `n_context` cached ones."""
     ids = torch.arange(100, 100 + n_context + n_tokens)[None]
     cache = DynamicCache(config=model.config)
-    model(input_ids=ids[:, :n_context], past_key_values=cache, logits_to_keep=1)
-    started = time.perf_counter()
-    model(input_ids=ids[:, n_context:], past_key_values=cache)
+    with torch.inference_mode():
+        model(input_ids=ids[:, :n_context], past_key_values=cache, logits_to_keep=1)
+        started = time.perf_counter()
+        model(input_ids=ids[:, n_context:], past_key_values=cache)
     return time.perf_counter() - started
 
 
