@@ -251,6 +251,10 @@ def test_the_cache_holds_all_but_the_last_token_after_every_step(
     assert settled == lengths
 
 
+def test_the_text_may_go_into_training(llama: PreTrainedModel, a_prompt: Make) -> None:
+    assert not copied(llama, a_prompt(0)).sequences.is_inference()
+
+
 # Sampling.
 
 

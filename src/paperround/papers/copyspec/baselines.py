@@ -14,7 +14,6 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 
-@torch.inference_mode()
 def greedy(
     model: PreTrainedModel, input_ids: Tensor, max_new_tokens: int, eos_token_ids: Sequence[int]
 ) -> Tensor:
@@ -22,15 +21,16 @@ def greedy(
     cache = DynamicCache(config=model.config)
     tokens: list[int] = []
     step_ids = input_ids
-    while len(tokens) < max_new_tokens:
-        logits = model(
-            input_ids=step_ids, past_key_values=cache, use_cache=True, logits_to_keep=1
-        ).logits
-        token = int(logits[0, -1].argmax())
-        tokens.append(token)
-        if token in eos_token_ids:
-            break
-        step_ids = torch.tensor([[token]], device=input_ids.device)
+    with torch.inference_mode():
+        while len(tokens) < max_new_tokens:
+            logits = model(
+                input_ids=step_ids, past_key_values=cache, use_cache=True, logits_to_keep=1
+            ).logits
+            token = int(logits[0, -1].argmax())
+            tokens.append(token)
+            if token in eos_token_ids:
+                break
+            step_ids = torch.tensor([[token]], device=input_ids.device)
     return torch.cat([input_ids, input_ids.new_tensor([tokens])], dim=-1)
 
 
@@ -44,14 +44,6 @@ class PassCount:
     def passes(self) -> int:
         """How many passes there were."""
         return len(self.lengths)
-
-    @property
-    def verified_tokens(self) -> int:
-        """Tokens computed beyond the prompt: its pass counts from its last token on.
-
-        Only right for a pass over the prompt that verifies nothing; subtract the prompt else.
-        """
-        return sum(self.lengths)
 
 
 @contextmanager

@@ -95,7 +95,6 @@ def generate(
     )
 
 
-@torch.inference_mode()
 def copy_decoding(
     model: PreTrainedModel,
     input_ids: Tensor,
@@ -148,34 +147,39 @@ def copy_decoding(
     draft: list[int] = []
     kind: Kind = "prompt"
     finished = False
-    while not finished:
-        # All that the cache does not hold yet: at first the prompt, later the last token.
-        logits = target.forward(tokens[target.length :] + draft, n_logits=len(draft) + 1)
-        choose = _chooser(logits, logits_processor, generation_config.do_sample, generator)
-        emitted, accepted, finished = _verify(draft, choose, text, len(tokens), stopping_criteria)
-        steps.append(Step(kind, len(draft), accepted, len(emitted)))
+    with torch.inference_mode():
+        while not finished:
+            # All that the cache does not hold yet: at first the prompt, later the last token.
+            logits = target.forward(tokens[target.length :] + draft, n_logits=len(draft) + 1)
+            choose = _chooser(logits, logits_processor, generation_config.do_sample, generator)
+            emitted, accepted, finished = _verify(
+                draft, choose, text, len(tokens), stopping_criteria
+            )
+            steps.append(Step(kind, len(draft), accepted, len(emitted)))
 
-        tokens += emitted
-        index.extend(emitted)
-        target.keep_first(len(tokens) - 1)
-        if drafter is not None:
-            drafter.keep_first(len(tokens) - 1)
-        if token_streamer is not None:
-            token_streamer.put(torch.tensor(emitted))
+            tokens += emitted
+            index.extend(emitted)
+            target.keep_first(len(tokens) - 1)
+            if drafter is not None:
+                drafter.keep_first(len(tokens) - 1)
+            if token_streamer is not None:
+                token_streamer.put(torch.tensor(emitted))
 
-        # One token of what is left comes from the model itself, whatever is accepted.
-        most = max_length - len(tokens) - 1
-        draft, kind = [], "single"
-        if most > 0 and (draft := index.propose(min(max_copy, most))):
-            kind = "copy"
-        elif most > 0 and drafter is not None and not finished:
-            draft, kind = drafter.propose(tokens, min(draft_tokens, most)), "draft"
+            # One token of what is left comes from the model itself, whatever is accepted.
+            most = max_length - len(tokens) - 1
+            draft, kind = [], "single"
+            if most > 0 and (draft := index.propose(min(max_copy, most))):
+                kind = "copy"
+            elif most > 0 and drafter is not None and not finished:
+                draft, kind = drafter.propose(tokens, min(draft_tokens, most)), "draft"
 
     if token_streamer is not None:
         token_streamer.end()
     n_draft_passes = drafter.passes if drafter is not None else 0
     return GenerateOutput(
-        sequences=text[:, : len(tokens)].clone(), stats=DecodingStats(tuple(steps), n_draft_passes)
+        # Made anew: tensors of inference mode cannot take part in training.
+        sequences=input_ids.new_tensor([tokens]),
+        stats=DecodingStats(tuple(steps), n_draft_passes),
     )
 
 

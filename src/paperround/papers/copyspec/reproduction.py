@@ -29,6 +29,7 @@ from paperround.papers.copyspec.workloads import (
     extractive_prompts,
     open_prompts,
     read_conversations,
+    read_self_correction,
     turns_of,
 )
 from paperround.runs.card import Scale
@@ -103,6 +104,7 @@ def reproduce(run: Run) -> None:
     categories_of_turn_two(run, claimed)
     choice_of_gamma(run, claimed)
     growing_context(run, claimed)
+    self_correction(run, read_self_correction(conversations_folder, tokenizer))
     output_unchanged_on_random_models(run)
     with run.stage("load SmolLM2-135M", 1) as stage:
         model, _ = load_language_model(model_folder)
@@ -249,6 +251,23 @@ def growing_context(run: Run, answers: Recorded) -> None:
     run.measure("growing-context", taus[-1] / taus[0], baseline=taus[0])
     steps = [longer / shorter for shorter, longer in pairwise(taus)]
     run.measure("growing-context-steps", min(steps), baseline=1.0)
+
+
+def self_correction(run: Run, problems: Sequence[Sequence[tuple[list[int], list[int]]]]) -> None:
+    """Tokens per pass on the three turns of self-correction on GSM8K."""
+    rows = []
+    with run.stage("replay self-correction", 3) as stage:
+        for number, name in enumerate(("program", "critique", "better program")):
+            stats = pool([replay(*turns[number], CopySpec()) for turns in problems])
+            rows.append((number + 1, name, stats.tau, stats.copied_share))
+            stage.advance()
+    run.table(
+        "Self-correction on GSM8K, gamma 3",
+        ("turn", "answer", "tokens per pass", "copied share"),
+        rows,
+        note=f"{len(problems)} recorded problems, instructions in our own words.",
+    )
+    run.measure("gsm8k-self-correction", rows[2][2] / rows[0][2], baseline=rows[0][2])
 
 
 def output_unchanged_on_random_models(run: Run) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -209,11 +209,12 @@ def cost_model(
     """Latency by how many tokens a pass verifies, and what it predicts of the speed-up."""
     n_context, n_repeats = 256, 15
     lengths, seconds = [], []
+    time_pass = _pass_timer(model, n_context)
     with run.stage("latency by tokens per pass", n_repeats) as stage:
         for _ in range(n_repeats):
             for length in _VERIFY_LENGTHS:
                 lengths.append(length)
-                seconds.append(_latency(model, n_context, length))
+                seconds.append(time_pass(length))
             stage.advance()
     # The fastest of the repeats: what else the machine did only adds.
     best = {
@@ -224,7 +225,7 @@ def cost_model(
     run.series(
         "Latency of a forward pass",
         {
-            "measured, best of 15": [(n, 1_000 * s) for n, s in best.items()],
+            f"measured, best of {n_repeats}": [(n, 1_000 * s) for n, s in best.items()],
             "fit": [(n, 1_000 * (fit.t0 + n * fit.t1)) for n in _VERIFY_LENGTHS],
         },
         x_label="tokens in the pass",
@@ -357,7 +358,7 @@ def _methods(model: PreTrainedModel, max_new_tokens: int) -> dict[str, _Method]:
     }
 
 
-def _own(model: PreTrainedModel, max_new_tokens: int, **options: object) -> _Method:
+def _own(model: PreTrainedModel, max_new_tokens: int, **options: Any) -> _Method:
     if "draft_model" in options:
         options["draft_tokens"] = _N_DRAFT_TOKENS
 
@@ -380,7 +381,7 @@ def _own(model: PreTrainedModel, max_new_tokens: int, **options: object) -> _Met
     return decode
 
 
-def _transformers(model: PreTrainedModel, max_new_tokens: int, **options: object) -> _Method:
+def _transformers(model: PreTrainedModel, max_new_tokens: int, **options: Any) -> _Method:
     def decode(prompt: Prompt) -> _Decoded:
         ids = torch.tensor([prompt.ids])
         return _counted(
@@ -448,19 +449,27 @@ def _faster_greedy(run: Run, methods: dict[str, _Method], prompts: Sequence[Prom
 
 def _warm_up(model: PreTrainedModel) -> None:
     """The first passes of a process are slow, and slow for whoever comes first."""
-    for length in (64, 11, 1):
-        _latency(model, 8, length)
+    time_pass = _pass_timer(model, 64)
+    for length in (11, 1, 1):
+        time_pass(length)
 
 
-@torch.inference_mode()
-def _latency(model: PreTrainedModel, n_context: int, n_tokens: int) -> float:
-    """Seconds of one forward pass over `n_tokens` tokens after `n_context` cached ones."""
-    ids = torch.arange(100, 100 + n_context + n_tokens)[None]
+def _pass_timer(model: PreTrainedModel, n_context: int) -> Callable[[int], float]:
+    """Seconds of one forward pass over so many tokens, after `n_context` cached ones."""
+    ids = torch.arange(100, 100 + n_context + max(_VERIFY_LENGTHS))[None]
     cache = DynamicCache(config=model.config)
-    model(input_ids=ids[:, :n_context], past_key_values=cache, logits_to_keep=1)
-    started = time.perf_counter()
-    model(input_ids=ids[:, n_context:], past_key_values=cache)
-    return time.perf_counter() - started
+    with torch.inference_mode():
+        model(input_ids=ids[:, :n_context], past_key_values=cache, logits_to_keep=1)
+
+    def time_pass(n_tokens: int) -> float:
+        with torch.inference_mode():
+            started = time.perf_counter()
+            model(input_ids=ids[:, n_context : n_context + n_tokens], past_key_values=cache)
+            seconds = time.perf_counter() - started
+        cache.crop(-n_tokens)
+        return seconds
+
+    return time_pass
 
 
 def _compare(model: PreTrainedModel, plain: Sequence[int], other: Sequence[int]) -> Same:
