@@ -164,7 +164,7 @@ def test_what_cannot_be_drawn_is_refused():
         generate("dev", 1, seed=0)
     with pytest.raises(ValueError, match="no problem can be drawn"):
         Difficulty(k=1)
-    with pytest.raises(ValueError, match="only .* of 500 problems found"):
+    with pytest.raises(ValueError, match=r"only .* of 500 problems found"):
         generate("test", 500, 0, Difficulty(k=2, max_number=3, targets=(1, 3)))
 
 

@@ -111,15 +111,11 @@ def test_four_steps_over_five_tokens_equal_the_enumeration_of_all_extensions():
                 total = 0.0
                 for step in range(len(tokens)):
                     total += model.log_probs_after(tokens[:step])[tokens[step]]
-                    total -= penalty * sum(
-                        earlier[0][step] == tokens[step] for earlier in kept[:g]
-                    )
+                    total -= penalty * sum(earlier[0][step] == tokens[step] for earlier in kept[:g])
                 return total
 
             possible = [
-                tokens
-                for tokens in itertools.product(range(5), repeat=t)
-                if tokens[:-1] in kept[g]
+                tokens for tokens in itertools.product(range(5), repeat=t) if tokens[:-1] in kept[g]
             ]
             kept[g] = [max(possible, key=score)]
     found = model.search(
@@ -133,9 +129,7 @@ def test_four_steps_over_five_tokens_equal_the_enumeration_of_all_extensions():
 def test_without_a_penalty_every_group_is_beam_search_of_its_size(seed, size, n_groups):
     model = RandomModel(seed, 6)
     alone = model.search(eos=1, num_beams=size, max_length=5)
-    found = model.search(
-        eos=1, num_beams=n_groups * size, num_beam_groups=n_groups, max_length=5
-    )
+    found = model.search(eos=1, num_beams=n_groups * size, num_beam_groups=n_groups, max_length=5)
     for group in found.groups:
         assert [h.tokens for h in group] == [h.tokens for h in alone.hypotheses]
 

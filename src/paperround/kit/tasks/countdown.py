@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Split = Literal["train", "validation", "test"]
 Operator = Literal["+", "-", "*", "/"]
@@ -57,8 +57,7 @@ class Problem:
         return f"T : {self.target} {' '.join(map(str, self.numbers))} |"
 
 
-@dataclass(frozen=True, order=True)
-class Move:
+class Move(NamedTuple):
     """`a operator b = result`, exact."""
 
     a: int

@@ -62,8 +62,8 @@ class Plan:
 PLANS = {
     Scale.QUICK: Plan(
         token_budget=None,
-        n_validation=50,
-        n_test=100,
+        n_validation=30,
+        n_test=34,
         num_beams=(8,),
         penalties=(0.5, 1.0, 2.0),
         gammas=(0.5, 1.0, 2.0),
@@ -160,17 +160,12 @@ def countdown_trial(run: Run, plan: Plan, seed: int) -> CountdownTrial:
     n_beams = plan.num_beams[0]
 
     pairs = [(b, g) for b in plan.num_beams for g in _group_counts(plan, b)]
-    n_lists = (
-        len(pairs) * len(plan.penalties)
-        + 1
-        + len(plan.gammas)  # on validation
-        + 1
-        + len(plan.penalties)
-        + len(pairs)
-        + len(plan.num_beams)
-        + 4  # on test
-    )
-    with run.stage(f"search CountDown solutions, seed {seed}", n_lists) as stage:
+    n_on_validation = 1 + len(pairs) * len(plan.penalties) + len(plan.gammas)
+    # Three samplers, sibling rank, lambda 0 and the grid, one group for each B, the other pairs.
+    n_on_test = 4 + 1 + len(plan.penalties) + len(plan.num_beams) + len(pairs) - 1
+    with run.stage(
+        f"search CountDown solutions, seed {seed}", n_on_validation + n_on_test
+    ) as stage:
 
         def on_test(decoder: Decoder) -> Decoded:
             return _counted(stage, decode(language, prompts, decoder))
@@ -200,7 +195,10 @@ def countdown_trial(run: Run, plan: Plan, seed: int) -> CountdownTrial:
         }
         by_groups = {(b, 1): (0.0, on_test(diverse(b, 1, 0.0))) for b in plan.num_beams}
         for (b, g), penalty in chosen.items():
-            by_groups[b, g] = (penalty, on_test(diverse(b, g, penalty)))
+            if (b, g) == (n_beams, n_beams):
+                by_groups[b, g] = (penalty, by_penalty[penalty])
+            else:
+                by_groups[b, g] = (penalty, on_test(diverse(b, g, penalty)))
         decoded["beam search"] = by_groups[n_beams, 1][1]
         decoded["sibling rank"] = on_test(sibling_rank(n_beams, gamma))
     transformers_seconds = None
