@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from paperround.catalogue.starter import import_starter
 from sqlalchemy import Connection, Engine, insert, select
 
 from paperround.catalogue.records import PaperId
+from paperround.catalogue.starter import import_starter
 from paperround.catalogue.tables import AppearanceTable, PaperTable
 from paperround.clock import utc_now
 from paperround.db import connect, migrate, read, write

@@ -2,8 +2,8 @@
 
 Imports the starter catalogue into a database of its own, takes the vectors of the present file
 where the text is still the same, embeds the others (some minutes for all of them), and writes
-discovery/data/starter_vectors.npz. Run it after a change of the starter catalogue or of how texts become plain words; a test
-fails until that is done.
+discovery/data/starter_vectors.npz. Run it after a change of the starter catalogue or of how texts
+become plain words; a test fails until that is done.
 """
 
 import sys
@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from paperround.catalogue.starter import import_starter
 from sqlalchemy import Engine, select
 
 import paperround.discovery.starter as starter
+from paperround.catalogue.starter import import_starter
 from paperround.catalogue.tables import EmbeddingTable, PaperTable
 from paperround.db import open_database, read
 from paperround.discovery.embedding import DIMENSIONS, MODEL, embed_missing, load_embedder

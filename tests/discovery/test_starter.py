@@ -2,9 +2,9 @@ import random
 
 import numpy as np
 import pytest
-from paperround.catalogue.starter import import_starter
 from sqlalchemy import Engine, delete, select, update
 
+from paperround.catalogue.starter import import_starter
 from paperround.catalogue.tables import EmbeddingTable, PaperTable
 from paperround.db import read, write
 from paperround.discovery import queries, starter

@@ -1,8 +1,11 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from paperround.catalogue.records import PaperId
 from paperround.db import read
 from paperround.discovery import words
 from paperround.discovery.words import WordQuery
@@ -115,3 +118,25 @@ def test_accents_case_and_endings_do_not_matter(library: Engine, query: str) -> 
     with read(library) as connection:
         found = words.rank_by_words(connection, words.parse(query), 10)
     assert [paper_id for paper_id, _ in found] == [1]
+
+
+def test_among_many_papers_a_common_word_alone_is_no_match(
+    engine: Engine, add_paper: Callable[..., PaperId], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = {add_paper("A common model") for _ in range(5)}
+    rare, both = add_paper("A rare thing"), add_paper("A rare model")
+    query = words.parse("model rare unknown")
+
+    def found(n: int) -> list[PaperId]:
+        with read(engine) as connection:
+            return [paper_id for paper_id, _ in words.rank_by_words(connection, query, n)]
+
+    assert set(found(10)) == {*common, rare, both}
+    monkeypatch.setattr(words, "ENOUGH_PAPERS", 2)
+    # Two are enough for one result; for ten, twenty would be, and all seven are ranked.
+    assert found(1) == [both]
+    assert set(found(10)) == {*common, rare, both}
+    # "unknown" is in none and "rare" in two: that is enough, and "model" demands nothing.
+    with read(engine) as connection:
+        assert words._rarest(connection, query.words, 2) == ["unknown", "rare"]
+        assert words._rarest(connection, query.words, 3) == ["unknown", "rare", "model"]

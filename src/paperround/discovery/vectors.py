@@ -2,7 +2,8 @@
 
 Below some 300,000 papers a plain product of matrix and vector answers in tens of milliseconds and
 is never wrong; an approximate index would have to be built, tuned and kept in step. The `embedding`
-table is the truth, this is a copy of it: 768 bytes a paper.
+table is the truth, in float16; this is a copy of it in float32, 1.5 kB a paper (115 MB for 75,000),
+because NumPy multiplies float16 some twenty times slower.
 """
 
 import threading
@@ -17,9 +18,6 @@ from paperround.catalogue.records import PaperId
 from paperround.discovery import queries
 from paperround.discovery.embedding import DIMENSIONS, MODEL
 
-# float16 is multiplied in float32, a block at a time: 6 MB of working memory, whatever the size.
-_BLOCK_ROWS = 4096
-
 
 @dataclass(frozen=True)
 class _Snapshot:
@@ -28,12 +26,12 @@ class _Snapshot:
     # (papers,), ascending.
     ids: npt.NDArray[np.int64]
     # (papers, 384), unit length.
-    vectors: npt.NDArray[np.float16]
+    vectors: npt.NDArray[np.float32]
     # The highest number of a write that is in here.
     number: int
 
 
-_EMPTY = _Snapshot(np.zeros(0, np.int64), np.zeros((0, DIMENSIONS), np.float16), 0)
+_EMPTY = _Snapshot(np.zeros(0, np.int64), np.zeros((0, DIMENSIONS), np.float32), 0)
 
 
 class VectorIndex:
@@ -78,11 +76,7 @@ class VectorIndex:
         `vector` is of unit length, shape (384,). `among` keeps to these papers where it is given.
         """
         snapshot = self._snapshot
-        query = np.asarray(vector, dtype=np.float32)
-        scores = np.empty(len(snapshot.ids), dtype=np.float32)
-        for start in range(0, len(scores), _BLOCK_ROWS):
-            block = snapshot.vectors[start : start + _BLOCK_ROWS]
-            scores[start : start + _BLOCK_ROWS] = block.astype(np.float32) @ query
+        scores = snapshot.vectors @ np.asarray(vector, dtype=np.float32)
         allowed = np.ones(len(scores), dtype=bool)
         if among is not None:
             allowed = np.isin(snapshot.ids, np.fromiter(among, np.int64, len(among)))
@@ -97,13 +91,13 @@ class VectorIndex:
             (PaperId(int(snapshot.ids[row])), float(scores[row])) for row in candidates[order][:n]
         ]
 
-    def vector_of(self, paper_id: PaperId) -> npt.NDArray[np.float16] | None:
+    def vector_of(self, paper_id: PaperId) -> npt.NDArray[np.float32] | None:
         """The paper's vector, shape (384,); None where it has none yet."""
         snapshot = self._snapshot
         row = int(np.searchsorted(snapshot.ids, paper_id))
         if row == len(snapshot.ids) or snapshot.ids[row] != paper_id:
             return None
-        vector: npt.NDArray[np.float16] = snapshot.vectors[row]
+        vector: npt.NDArray[np.float32] = snapshot.vectors[row]
         return vector
 
     def _with_changes(self, connection: Connection, before: _Snapshot, number: int) -> _Snapshot:
@@ -114,5 +108,5 @@ class VectorIndex:
         kept = ~np.isin(before.ids, new_ids)
         ids = np.concatenate([before.ids[kept], new_ids])
         order = np.argsort(ids)
-        vectors = np.concatenate([before.vectors[kept], new_vectors])[order]
+        vectors = np.concatenate([before.vectors[kept], new_vectors.astype(np.float32)])[order]
         return _Snapshot(ids[order], vectors, number)

@@ -7,6 +7,7 @@ ranks. What stands "in quotes" must occur. Highlights are in `highlights.py`.
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -18,6 +19,8 @@ from paperround.discovery import queries
 WEIGHTS = (3.0, 1.0, 0.5)
 # FTS5 reads the list of papers of every word: a pasted page must not cost seconds.
 MAX_WORDS = 32
+# So many matches are ranked before a query's common words alone no longer make a match.
+ENOUGH_PAPERS = 3000
 
 # The words that nearly every abstract holds: they cost most and say least.
 # fmt: off
@@ -93,15 +96,14 @@ def printable(text: str) -> str:
 
 def match_expression(query: WordQuery) -> str:
     """The FTS5 expression of a query that is not empty."""
-    quoted_words = [_quoted(word) for word in query.words]
     if not query.phrases:
-        return " OR ".join(quoted_words)
+        return _any_of(query.words)
     required = phrases_expression(query)
-    if not quoted_words:
+    if not query.words:
         return required
     # A phrase that is required anyway stands among the alternatives too: the words then add to
     # the rank of a paper with the phrase and are not demanded of it.
-    return f"({required}) AND ({' OR '.join([_quoted(query.phrases[0]), *quoted_words])})"
+    return f"({required}) AND ({_any_of([query.phrases[0], *query.words])})"
 
 
 def phrases_expression(query: WordQuery) -> str:
@@ -110,10 +112,36 @@ def phrases_expression(query: WordQuery) -> str:
 
 
 def rank_by_words(connection: Connection, query: WordQuery, n: int) -> list[tuple[PaperId, float]]:
-    """The n best papers with their bm25 scores, best first; none for an empty query."""
+    """The n best papers with their bm25 scores, best first; none for an empty query.
+
+    FTS5 scores every paper that matches, and most papers of a large catalogue hold some common
+    word of a query. Where more than 3,000 match, a paper must therefore hold one of the rarest
+    words, as many of them as are needed for 3,000 matches; the common words still add to its score.
+    """
     if not query:
         return []
-    return queries.ids_by_words(connection, match_expression(query), WEIGHTS, n)
+    expression = match_expression(query)
+    enough = max(ENOUGH_PAPERS, 2 * n)
+    if not query.phrases and queries.count_matching(connection, expression) > enough:
+        rare = _rarest(connection, query.words, enough)
+        if len(rare) < len(query.words):
+            expression = f"({_any_of(rare)}) AND ({expression})"
+    return queries.ids_by_words(connection, expression, WEIGHTS, n)
+
+
+def _rarest(connection: Connection, words: Sequence[str], enough: int) -> list[str]:
+    """The rarest words, up to the one with which `enough` papers have one of them."""
+    found_in = {word: queries.count_matching(connection, _quoted(word)) for word in words}
+    rare: list[str] = []
+    for word in sorted(words, key=lambda word: found_in[word]):
+        rare.append(word)
+        if queries.count_matching(connection, _any_of(rare)) >= enough:
+            break
+    return rare
+
+
+def _any_of(words: Sequence[str]) -> str:
+    return " OR ".join(map(_quoted, words))
 
 
 def _quoted(text: str) -> str:
