@@ -8,8 +8,8 @@ Nobody types a figure: a test compares the README with what this would write.
 from pathlib import Path
 
 from paperround.runs.card import Scale
-from paperround.runs.results import Result
 from paperround.runs.queries import shipped_result
+from paperround.runs.results import Result
 from paperround.runs.rooms import find_rooms
 from paperround.runs.verdicts import ClaimResult, Verdict
 
@@ -42,13 +42,14 @@ def claims_table() -> str:
             result, found = measured
             machines.add(f"{result.environment['processor']}, {result.environment['cores']} cores")
             spread = f" ({found.spread[0]:.3g}–{found.spread[1]:.3g})" if found.spread else ""
+            measured_here = f"{found.value:.3g}{spread}, {result.scale}"
             lines.append(
-                f"| {room.slug} | {found.says} | {_reported(found.reported)} "
-                f"| {found.value:.3g}{spread}, {result.scale} | {found.bar} | {_SIGNS[found.verdict]} |"
+                f"| {room.slug} | {found.says} | {_reported(found.reported)} | {measured_here} "
+                f"| {found.bar} | {_SIGNS[found.verdict]} |"
             )
     lines += [
         "",
-        f"Measured on {'; '.join(sorted(machines))}. Where seeds differ, the spread is in brackets.",
+        f"Measured on {'; '.join(sorted(machines))}. In brackets: the spread over the seeds.",
     ]
     return "\n".join(lines)
 
