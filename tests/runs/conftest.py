@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from paperround.runs.rooms import Room, find_room
+from paperround.settings import Settings
 
 CARD = """
 slug = "{slug}"
@@ -100,6 +101,12 @@ def make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRoom:
         return find_room(slug)
 
     return make
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """Settings with a cache of its own: a chart drawn by an earlier test is not there."""
+    return settings.model_copy(update={"cache": tmp_path / "cache"})
 
 
 @pytest.fixture

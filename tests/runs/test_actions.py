@@ -54,7 +54,13 @@ def test_other_seeds_another_scale_or_a_cancelled_run_are_no_duplicates(make_roo
     [
         ("litle", "quick", None, NotFoundError, "did you mean little"),
         ("little", "huge", None, UsageError, "no scale 'huge'; there are quick, standard, full"),
-        ("little", "full", None, UsageError, "nobody runs the scale 'full' here: eight GPUs"),
+        (
+            "little",
+            "full",
+            None,
+            UsageError,
+            "little: the scale 'full' does not run here: eight GPUs",
+        ),
         ("little", "quick", [], UsageError, "at least one"),
         ("little", "quick", [1, 1], UsageError, "once each"),
         ("little", "quick", [-1], UsageError, "seed -1 is not between"),

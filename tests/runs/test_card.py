@@ -154,8 +154,21 @@ def test_every_bar_either_can_be_met_or_says_why_it_is_not_measured(at_least, at
     assert limits == sorted(limits)
 
 
-def test_the_checksum_of_a_card_is_that_of_its_bytes(card_path):
-    card_path.write_bytes(b"abc")
-    # SHA-256 of "abc", FIPS 180-2.
-    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert card_sha256(card_path) == known
+@pytest.mark.parametrize(
+    ("old", "new", "is_other"),
+    [
+        ('says = "It is faster."', 'says = "It is much faster."', False),
+        ('about = "a moment"', 'about = "a while"', False),
+        ("reported = 3.1", "reported = 3.2", False),
+        ("at_least = 1.5", "at_least = 1.4", True),
+        ("at_least = 1.5", 'at_least = 1.5\naggregate = "min"', True),
+        ('id = "faster"', 'id = "swifter"', True),
+        ('baseline = "doing nothing"', 'baseline = "doing little"', True),
+        ('about = "a moment"', 'about = "a moment"\nseeds = [3, 4, 5]', True),
+    ],
+)
+def test_a_checksum_changes_with_what_is_measured_and_not_with_the_words(old, new, is_other):
+    assert old in CARD
+    before = Card.model_validate(tomllib.loads(CARD))
+    after = Card.model_validate(tomllib.loads(CARD.replace(old, new, 1)))
+    assert (card_sha256(before) != card_sha256(after)) is is_other

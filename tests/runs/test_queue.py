@@ -129,9 +129,18 @@ def test_a_run_that_loses_two_workers_is_lost(engine, queue):
     assert queue.take_back(again) is State.LOST
     with read(engine) as connection:
         run = run_by_id(connection, run_id)
-    assert run.reason == "its worker died in each of 2 attempts"
+    assert run.reason == "its worker died, and there is no further attempt"
     assert run.ended_at is not None
     assert queue.claim(HERE) is None
+
+
+def test_a_run_that_somebody_waits_for_is_taken_over_by_nobody(engine, queue):
+    add(engine, queue)
+    waited_for = queue.start(DEAD, "little", Scale.QUICK, (0,))
+    assert queue.look(waited_for) is Hold.GO_ON
+    assert queue.claim(HERE).run_id != waited_for.run_id
+    assert queue.abandoned() == [waited_for]
+    assert queue.take_back(waited_for) is State.LOST
 
 
 def test_a_run_that_was_being_cancelled_when_its_worker_died_is_cancelled(engine, queue):

@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from paperround.db import read
 from paperround.runs.actions import cancel_run, queue_run
-from paperround.runs.queries import events_after, run_by_id
+from paperround.runs.card import Scale
+from paperround.runs.queries import events_after, recent_runs, run_by_id
 from paperround.runs.queue import Claimed, TableQueue
 from paperround.runs.tables import RunEventTable
 from paperround.runs.worker import Worker
@@ -198,7 +199,7 @@ def test_a_killed_worker_is_followed_by_another_and_a_run_that_kills_two_is_lost
     start_worker()
     wait_for(lambda: view(engine, harmless).state == "finished")
     run = view(engine, deadly)
-    assert (run.state, run.reason) == ("lost", "its worker died in each of 2 attempts")
+    assert (run.state, run.reason) == ("lost", "its worker died, and there is no further attempt")
     mark = str(settings.runs_dir / deadly)
     strays = [p for p in psutil.process_iter() if mark in _environ(p).get("PAPERROUND_RUN", "")]
     assert strays == []
@@ -227,6 +228,38 @@ def test_a_worker_whose_run_was_taken_away_stops_it_and_stores_nothing(
     assert is_gone(pid)
     run = view(engine, run_id)
     assert (run.state, run.result) == ("queued", None)
+
+
+def test_a_run_that_somebody_waits_for_passes_by_the_queue_and_is_stored(
+    make_room, engine, settings
+):
+    make_room("run.measure('faster', 2, seed=7)")
+    queued = queue_run(engine, "little", "quick")
+    seen = []
+    result = Worker(engine, settings).run_now("little", Scale.QUICK, (7,), seen.append)
+    assert result.claims[0].seeds == (7,)
+    assert [event["kind"] for event in seen] == ["started", "measure"]
+    with read(engine) as connection:
+        states = {run.id: run.state for run in recent_runs(connection)}
+    assert states.pop(queued) == "queued"
+    assert view(engine, states.popitem()[0]).result == result
+
+
+def test_a_run_that_somebody_waits_for_is_cancelled_by_an_interruption(make_room, engine, settings):
+    make_room("run.note(str(os.getpid())); time.sleep(600)")
+    pids = []
+
+    def interrupt(event: dict[str, object]) -> None:
+        if event["kind"] == "note":
+            pids.append(int(str(event["text"])))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Worker(engine, settings).run_now("little", Scale.QUICK, (0,), interrupt)
+    assert is_gone(pids[0])
+    with read(engine) as connection:
+        [run] = recent_runs(connection)
+    assert (run.state, run.reason) == ("cancelled", "interrupted")
 
 
 def test_an_interrupted_worker_gives_its_run_back(make_room, engine, settings, monkeypatch):
