@@ -24,6 +24,7 @@ from paperround.papers.slimpajama_dc.corpus import sha256
 texts = st.lists(st.text(max_size=8), max_size=30)
 
 
+@settings(max_examples=40, deadline=None)
 @given(texts, texts)
 def test_after_decontamination_training_and_hold_out_share_nothing(train, held):
     left = decontaminate(train, held)
@@ -130,7 +131,7 @@ def test_the_report_knows_divergences_and_who_lost_to_whom():
     assert report.kl_nats[0, 1] > 5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.dictionaries(st.sampled_from("abc"), texts, min_size=1))
 def test_divergences_are_finite_and_not_negative(sources):
     report = mixture_report(sources)

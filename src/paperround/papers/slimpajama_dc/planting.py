@@ -86,8 +86,9 @@ def plant(
     for source in sources:
         own = [doc for doc in documents if doc.source == source]
         rng.shuffle(own)
+        total = len(own)
         for kind, share in SHARES.items():
-            n = round(share * len(own))
+            n = round(share * total)
             chosen, own = own[:n], own[n:]
             for i, original in enumerate(chosen):
                 copy, jaccard = _copied(original, kind, NEAR_TARGETS[i % 4], words, sources, rng)

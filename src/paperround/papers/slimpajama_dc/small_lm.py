@@ -42,8 +42,13 @@ class SmallGPT(nn.Module):
         self.place = nn.Embedding(CONTEXT, d_model)
         self.blocks = nn.ModuleList(_Block(d_model, n_heads) for _ in range(n_layers))
         self.norm = nn.LayerNorm(d_model)
-        for weight in (self.token.weight, self.place.weight):
-            nn.init.normal_(weight, std=0.02)
+        # GPT-2's: with torch's own, the blocks drown the embeddings and 600 steps learn little.
+        for name, weight in self.named_parameters():
+            if weight.dim() == 2:
+                into_stream = name.endswith(("out.weight", "mlp.2.weight"))
+                nn.init.normal_(weight, std=0.02 / math.sqrt(2 * n_layers if into_stream else 1))
+            elif name.endswith("bias"):
+                nn.init.zeros_(weight)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """The logits of the next token at every place."""
