@@ -6,9 +6,9 @@ from statistics import fmean
 
 from paperround.kit.language_models import load_language_model
 from paperround.kit.tasks import countdown
+from paperround.kit.tiny_gpt import load_tiny_gpt
 from paperround.papers.diverse_beam_search.checkpoint import (
     DIFFICULTY,
-    shipped_countdown_model,
     train_countdown_model,
 )
 from paperround.papers.diverse_beam_search.decoders import (
@@ -68,27 +68,27 @@ PLANS = {
         penalties=(0.5, 1.0, 2.0),
         gammas=(0.5, 1.0, 2.0),
         vary_groups=False,
-        prompts_per_seed=4,
+        prompts_per_seed=2,
         text_beams=4,
         text_tokens=16,
         text_penalties=(TEXT_PENALTY,),
-        prompts_per_batch=4,
+        prompts_per_batch=2,
         with_antilm=False,
         timed=False,
     ),
     Scale.STANDARD: Plan(
         token_budget=1_000_000,
-        n_validation=200,
-        n_test=300,
+        n_validation=120,
+        n_test=240,
         num_beams=(8, 4, 16),
         penalties=(0.2, 0.4, 0.6, 0.8, 1.5, 3.0),
         gammas=(0.1, 0.25, 0.5, 1.0, 2.0, 4.0),
         vary_groups=True,
-        prompts_per_seed=13,
+        prompts_per_seed=8,
         text_beams=8,
         text_tokens=32,
-        text_penalties=(0.2, TEXT_PENALTY, 1.5),
-        prompts_per_batch=13,
+        text_penalties=(TEXT_PENALTY, 1.5),
+        prompts_per_batch=8,
         with_antilm=True,
         timed=True,
     ),
@@ -147,7 +147,7 @@ class CountdownTrial:
 def countdown_trial(run: Run, plan: Plan, seed: int) -> CountdownTrial:
     """Trains or loads the model of a seed, chooses lambda and gamma, decodes the test problems."""
     if plan.token_budget is None:
-        model, tokenizer = shipped_countdown_model()
+        model, tokenizer = load_tiny_gpt(run.asset("countdown-3-gpt"))
     else:
         with run.stage(f"train the CountDown model, seed {seed}", plan.token_budget) as stage:
             model, tokenizer, _ = train_countdown_model(
