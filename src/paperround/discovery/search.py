@@ -31,8 +31,8 @@ MAX_RESULTS = 1000
 # Longer than the longest abstract on arXiv, so that one can be pasted whole.
 MAX_QUERY_CHARACTERS = 4000
 
-# How much meaning counts beside words in the fusion, and how deep each ranking is read; chosen on
-# SciFact's training queries, see benchmarks/search.py.
+# Meaning counts as much as words: other weights brought nothing, see benchmarks/search.py. How deep
+# each ranking is read is our choice.
 MEANING_WEIGHT = 1.0
 FUSION_DEPTH = 200
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from paperround.catalogue.records import PaperId
 from paperround.discovery import queries
 
-# Of title, abstract and authors; chosen on SciFact's training queries, see benchmarks/search.py.
+# Of title, abstract and authors; where they were chosen stands in benchmarks/search.py.
 WEIGHTS = (3.0, 1.0, 0.5)
 # FTS5 reads the list of papers of every word: a pasted page must not cost seconds.
 MAX_WORDS = 32
