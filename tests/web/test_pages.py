@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from paperround.settings import Settings
 from paperround.web.app import create_app
@@ -301,12 +302,16 @@ def test_an_unforeseen_error_is_a_friendly_page_without_its_cause(
         raise RuntimeError("the secret cause")
 
     monkeypatch.setattr(app.state.site.searcher, "search", broken)
-    page = client.get("/search?q=x")
+    with capture_logs() as logged:
+        page = client.get("/search?q=x")
     assert page.status_code == 500
     assert "Something broke here" in page.text
+    assert logged[0]["event"] == "request.broke"
+    assert logged[0]["number"] in page.text
     assert "secret cause" not in page.text
     assert "content-security-policy" in page.headers
-    problem = client.get("/api/v1/search?q=x")
+    with capture_logs():
+        problem = client.get("/api/v1/search?q=x")
     assert problem.status_code == 500
     assert problem.headers["content-type"] == "application/problem+json"
     assert "secret cause" not in problem.text
