@@ -9,8 +9,8 @@ from paperround.web.readme import readme_html
 def test_the_first_heading_goes_and_the_others_come_below_the_pages_own() -> None:
     html = readme_html("# Name\n\nText.\n\n## Part\n\n### Detail\n")
     assert "Name" not in html
-    assert "<h4>Part</h4>" in html
-    assert "<h5>Detail</h5>" in html
+    assert "<h3>Part</h3>" in html
+    assert "<h4>Detail</h4>" in html
 
 
 def test_links_lead_to_the_web_or_nowhere() -> None:
