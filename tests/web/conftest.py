@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from paperround.catalogue.actions import import_records
 from paperround.catalogue.records import PaperRecord
-from paperround.db import open_database
+from paperround.catalogue.tables import PaperTable
+from paperround.db import connect, migrate, write
 from paperround.settings import Settings
 from paperround.web.app import create_app
 
@@ -45,7 +47,6 @@ RECORDS = (
         abstract=r"We show $x^2 < y$ <img src=x onerror=alert(1)> and more of it.",
         authors=tuple(f"Author{n} Surname{n}" for n in range(3303)),
         organisation="<b>Institute</b>",
-        code_url="javascript:alert(1)",
         project_url="https://example.org/project",
         votes=50,
     ),
@@ -70,12 +71,30 @@ def little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return site / "little_room"
 
 
-@pytest.fixture
-def catalogue(settings: Settings) -> None:
-    """The small catalogue, imported."""
-    engine = open_database(settings)
-    import_records(engine, RECORDS)
+@pytest.fixture(scope="session")
+def catalogue_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small catalogue's database, made once: tests begin with a copy."""
+    path = tmp_path_factory.mktemp("catalogue") / "paperround.sqlite3"
+    engine = connect(f"sqlite:///{path}")
+    migrate(engine)
+    imported = import_records(engine, RECORDS)
+    assert (imported.added, imported.rejected) == (len(RECORDS), 0)
+    with write(engine) as connection:
+        # The importer refuses such an address; a page must not rely on that.
+        connection.execute(
+            update(PaperTable)
+            .where(PaperTable.key == "2606.00001")
+            .values(code_url="javascript:alert(1)")
+        )
     engine.dispose()
+    return path
+
+
+@pytest.fixture
+def catalogue(settings: Settings, catalogue_file: Path) -> None:
+    """The small catalogue, in this test's home."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(catalogue_file, settings.home / "paperround.sqlite3")
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def tally_says(tally: Tally) -> str:
     if not tally.measured:
         return "not measured yet"
     noun = "claim" if tally.measured == 1 else "claims"
-    verb = "holds" if tally.holds == 1 else "hold"
+    verb = "holds" if tally.measured == 1 else "hold"
     rest = f", {tally.not_measured} not measured" if tally.not_measured else ""
     return f"{tally.holds} of {tally.measured} {noun} {verb}{rest}"
 
@@ -73,12 +73,10 @@ def claim_plot(claim: ClaimResult) -> ClaimPlot | None:
     low, high = min(shown), max(shown)
     if not math.isfinite(high - low):
         return None
-    if low == high:
-        low, high = low - 1, high + 1
-    scale = (_WIDTH - 2 * _MARGIN) / (high - low)
 
     def place(value: float) -> float:
-        return round(_MARGIN + (value - low) * scale, 2)
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(_MARGIN + share * (_WIDTH - 2 * _MARGIN), 2)
 
     return ClaimPlot(
         meets=(

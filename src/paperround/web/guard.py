@@ -101,7 +101,7 @@ def check_post(headers: Headers) -> None:
     """
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if (site is not None and site not in ("same-origin", "none")) or (
-        origin is not None and urlsplit(origin).netloc != headers.get("host", "")
+        origin is not None and origin.partition("://")[2] != headers.get("host", "")
     ):
         raise ForbiddenError("this was sent by a page of another site, and nothing was done")
     length = headers.get("content-length", "0")

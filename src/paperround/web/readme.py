@@ -34,7 +34,7 @@ def readme_html(source: str) -> Markup:
         tokens = tokens[3:]
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
+            token.tag = f"h{min(max(int(token.tag[1]) + 1, 3), 6)}"
     rendered = _markdown().renderer.render(tokens, _markdown().options, {})
     cleaned = nh3.clean(
         rendered,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +19,8 @@ def number(value: float | int | str | None) -> str:
         return value
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
+    if abs(value) >= 1e15:
+        return f"{value:.3g}"
     if abs(value) >= 10_000:
         return f"{value:,.0f}"
     if abs(value) < 1e-4:
@@ -50,16 +52,16 @@ def duration(seconds: float | None) -> str:
     """`0.8 s`, `14 s`, `2 min 05 s`, `1 h 10 min`."""
     if seconds is None:
         return "–"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
     whole = round(seconds)
+    if round(seconds, 1) < 10:
+        return f"{seconds:.1f} s"
+    if whole < 60:
+        return f"{whole} s"
     if whole < 3_600:
         minutes, rest = divmod(whole, 60)
         return f"{minutes} min {rest:02d} s" if rest else f"{minutes} min"
     hours, rest = divmod(whole, 3_600)
-    return f"{hours} h {rest // 60:02d} min"
+    return f"{hours} h {rest // 60:02d} min" if rest >= 60 else f"{hours} h"
 
 
 def period_title(period: str, start: date, end: date) -> str:
@@ -80,9 +82,9 @@ def period_address(period: str, start: date) -> str:
     if period == "day":
         return f"/day/{start.isoformat()}"
     if period == "month":
-        return f"/month/{start:%Y-%m}"
+        return f"/month/{start.isoformat()[:7]}"
     year, week, _ = start.isocalendar()
-    return f"/week/{year}-W{week:02d}"
+    return f"/week/{year:04d}-W{week:02d}"
 
 
 def parse_period(period: str, text: str) -> date | None:
@@ -95,12 +97,9 @@ def parse_period(period: str, text: str) -> date | None:
         year, _, week = text.partition("-W")
         if len(year) != 4 or len(week) != 2 or not (year + week).isascii():
             return None
-        monday = date.fromisocalendar(int(year), int(week), 1)
-        # The feed asks for the days around it, and the calendar ends somewhere.
-        _ = monday + timedelta(days=6)
-    except (ValueError, OverflowError):
+        return date.fromisocalendar(int(year), int(week), 1)
+    except ValueError:
         return None
-    return monday
 
 
 def web_address(url: str | None) -> str | None:

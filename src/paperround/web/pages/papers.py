@@ -40,7 +40,10 @@ def paper(
     with read(site.engine) as connection:
         detail = paper_by_key(connection, key)
         if detail is None and room is None:
-            return _redirect(connection, key)
+            raise NotFoundError(f"no paper '{key[:80]}' in this catalogue")
+        if detail is not None and detail.paper.key != key:
+            # Another spelling of its id, or a version of it: one paper has one address.
+            return RedirectResponse(f"/papers/{detail.paper.key}", status_code=301)
         room_context = {} if room is None else _room_context(connection, request, site, room, scale)
         tallies = claims.tallies(connection, site)
     if detail is not None:
@@ -76,14 +79,6 @@ def run_paper(
         raise NotFoundError(f"no paper '{key[:80]}' runs here")
     run_id = queue_run(site.engine, room.slug, scale)
     return RedirectResponse(f"/runs/{run_id}", status_code=303)
-
-
-def _redirect(connection: Connection, key: str) -> Response:
-    """To the paper that another spelling of its arXiv id means; a version is the same paper."""
-    canonical = arxiv_id(key)
-    if canonical is None or canonical == key or paper_by_key(connection, canonical) is None:
-        raise NotFoundError(f"no paper '{key[:80]}' in this catalogue")
-    return RedirectResponse(f"/papers/{canonical}", status_code=301)
 
 
 def _room_context(

@@ -37,9 +37,7 @@ def runnable(request: Request, site: SiteHere) -> Response:
     )
 
 
-def _shown(
-    room: Room, tallies: dict[str, Tally], summary: ClaimSummary | None
-) -> dict[str, Any]:
+def _shown(room: Room, tallies: dict[str, Tally], summary: ClaimSummary | None) -> dict[str, Any]:
     where = "ships with Paperround" if summary and summary.is_shipped else "measured here"
     return {
         "paper": room.card.paper,
