@@ -10,7 +10,11 @@ from sqlalchemy import Engine
 from paperround.db import open_database
 from paperround.settings import Settings, get_settings
 
+# Fetched assets are shared by all tests, and by the next run of the tests. Nothing of a test lands
+# in the home of whoever runs it.
 CACHE = Path(__file__).parents[1] / ".cache"
+os.environ.setdefault("PAPERROUND_CACHE", str(CACHE))
+os.environ["PAPERROUND_HOME"] = str(CACHE / "home")
 
 # Tests never reach a model hub; what they need is an asset.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -19,12 +23,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """Settings with an empty home; the whole process sees the same home while the test runs.
-
-    Fetched assets are shared by all tests, and by the next run of the tests.
-    """
+    """Settings with an empty home; the whole process sees the same home while the test runs."""
     monkeypatch.setenv("PAPERROUND_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PAPERROUND_CACHE", os.environ.get("PAPERROUND_CACHE") or str(CACHE))
     get_settings.cache_clear()
     yield get_settings()
     get_settings.cache_clear()

@@ -318,14 +318,17 @@ def worker() -> None:
     import threading
 
     from paperround.db import open_database
-    from paperround.runs.worker import Worker
     from paperround.settings import get_settings
+    from paperround.work import work_in_threads
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    threads = work_in_threads(open_database(), get_settings(), stop)
     _tell("Waiting for runs; Ctrl-C ends.")
-    Worker(open_database(), get_settings()).run_forever(stop)
+    stop.wait()
+    for thread in threads:
+        thread.join()
 
 
 @app.command()

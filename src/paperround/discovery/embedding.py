@@ -164,16 +164,19 @@ def embed_missing(
     engine: Engine,
     embedder: Embedder,
     on_progress: Callable[[int], None] | None = None,
+    must_stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """The number of papers embedded: those without a vector, or whose text has changed since.
 
     The newest come first. Every 256 papers are committed, so it may be stopped and started again.
-    `on_progress` gets the number done so far after each commit.
+    `on_progress` gets the number done so far after each commit; `must_stop` is asked before each.
     """
     with read(engine) as connection:
         waiting = _papers_to_embed(connection)
     done = 0
     for start in range(0, len(waiting), _COMMIT_PAPERS):
+        if must_stop():
+            break
         with read(engine) as connection:
             texts = {
                 paper_id: embedded_text(title, abstract)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, func, select, text, tuple_
@@ -150,6 +150,12 @@ def keyed_texts_without_embedding(
         .where(EmbeddingTable.paper_id.is_(None))
     )
     return [(PaperId(row.id), row.key, row.title_text, row.abstract_text) for row in rows]
+
+
+def last_change(connection: Connection) -> datetime | None:
+    """When a paper was last added or changed. Reads the column; asked now and then only."""
+    changed: datetime | None = connection.execute(select(func.max(PaperTable.updated_at))).scalar()
+    return changed
 
 
 def embedded_texts(connection: Connection) -> dict[PaperId, tuple[str, bytes]]:

@@ -117,6 +117,12 @@ def run_by_id(connection: Connection, run_id: str) -> RunView | None:
     return _view(connection, row, result)
 
 
+def is_running(connection: Connection) -> bool:
+    """Whether any run is under way. Stands on ix_run_queue."""
+    running = select(RunTable.id).where(RunTable.state == State.RUNNING).limit(1)
+    return connection.execute(running).first() is not None
+
+
 def recent_runs(connection: Connection, slug: str | None = None, n: int = 20) -> list[RunView]:
     """The newest runs of one paper or of all, the last queued first, without their records.
 

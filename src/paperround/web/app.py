@@ -16,7 +16,6 @@ from paperround.discovery.searching import Searcher
 from paperround.errors import ForbiddenError, UsageError
 from paperround.log import get_logger
 from paperround.runs.rooms import find_rooms
-from paperround.runs.worker import Worker
 from paperround.settings import Settings
 from paperround.web import failures, guard
 from paperround.web.api import papers as api_papers
@@ -24,6 +23,7 @@ from paperround.web.api import runs as api_runs
 from paperround.web.pages import feed, papers, plain, runnable, runs, search
 from paperround.web.rendering import STATIC
 from paperround.web.site import Site
+from paperround.work import work_in_threads
 
 log = get_logger()
 
@@ -59,14 +59,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         stop = threading.Event()
-        thread = threading.Thread(
-            target=lambda: Worker(engine, settings).run_forever(stop), name="worker", daemon=True
-        )
-        if worker:
-            thread.start()
+        threads = work_in_threads(engine, settings, stop) if worker else []
         yield
         stop.set()
-        if worker:
+        for thread in threads:
             thread.join(_WORKER_STOPS_WITHIN_S)
         engine.dispose()
 

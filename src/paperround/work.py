@@ -1,0 +1,39 @@
+"""What is done while nobody waits: queued runs, and the embeddings of new papers.
+
+The server does it in threads of its own; `paperround worker` does it beside a server that does not.
+"""
+
+import threading
+
+from sqlalchemy import Engine
+
+from paperround.db import read
+from paperround.discovery.jobs import keep_embedded
+from paperround.runs.queries import is_running
+from paperround.runs.worker import Worker
+from paperround.settings import Settings
+
+
+def work_in_threads(
+    engine: Engine, settings: Settings, stop: threading.Event
+) -> list[threading.Thread]:
+    """The threads that do it, started; they end within seconds after `stop` is set."""
+
+    def is_busy() -> bool:
+        with read(engine) as connection:
+            return is_running(connection)
+
+    threads = [
+        threading.Thread(
+            target=Worker(engine, settings).run_forever, args=(stop,), name="runs", daemon=True
+        ),
+        threading.Thread(
+            target=keep_embedded,
+            args=(engine, settings, stop, is_busy),
+            name="embeddings",
+            daemon=True,
+        ),
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
