@@ -11,11 +11,14 @@ from paperround.papers.copyspec.generation import _chooser, _verify
 
 # P[a, b]: the probability of token b after token a.
 CHAIN = torch.tensor([[0.1, 0.6, 0.3], [0.5, 0.2, 0.3], [0.25, 0.25, 0.5]])
+LOGITS = CHAIN.log()
 N_SAMPLES = 20_000
+
+_NO = torch.tensor([False])
 
 
 def never(text: torch.Tensor, scores: Any) -> torch.Tensor:
-    return torch.tensor([False])
+    return _NO
 
 
 def sample_next(
@@ -24,7 +27,7 @@ def sample_next(
     """What one pass of the chain emits after `state` when `draft` is verified."""
     text = torch.zeros((1, 8), dtype=torch.long)
     text[0, 0] = state
-    logits = CHAIN.log()[[state, *draft]]
+    logits = LOGITS[[state, *draft]]
     choose = _chooser(logits, processors, True, generator)
     emitted, _, _ = _verify(draft, choose, text, 1, never)
     return emitted
