@@ -42,8 +42,9 @@ def reproduce(run: Run) -> None:
     """Measures every claim that the scale can; raises UsageError at the full scale."""
     if run.scale not in PLANS:
         raise UsageError("diverse-beam-search has no full scale to run here; see its README")
-    use_threads(run.threads)
     plan = PLANS[run.scale]
+    # A tiny model gains little from a second thread, and waits for it long on a busy machine.
+    use_threads(1 if plan.token_budget is None else run.threads)
     trials = [countdown_trial(run, plan, seed) for seed in run.seeds]
     first = trials[0]
     for trial in trials:
@@ -61,6 +62,7 @@ def reproduce(run: Run) -> None:
         show_groups(run, trials)
     show_lists(run, "A CountDown problem", first.problems[0].prompt, first.beam, first.diverse)
 
+    use_threads(run.threads)
     texts = text_trials(run, plan)
     for text in texts:
         measure_distinct_on_text(run, text)
