@@ -30,8 +30,14 @@ run: $(VENV)/.installed  ## Installs what is missing, fetches the small models, 
 
 install: $(VENV)/.installed  ## Makes .venv with Paperround and all that its papers need
 
-test: $(VENV)/.installed-dev  ## Runs every test
+# A quick reproduction has its minute by the clock, so these come last and one at a time.
+test: $(VENV)/.installed-dev  ## Runs every test, or those that TESTS names
+ifeq ($(TESTS),)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not reproduction"
+	$(BIN)/python -m pytest -m reproduction
+else
 	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
+endif
 
 check: $(VENV)/.installed-dev  ## Format, lint, types and the import contract, without changing anything
 	$(BIN)/ruff format --check .
