@@ -216,6 +216,7 @@ def _method(trial: CountdownTrial, name: str) -> Decoded:
 
 
 def mean_distinct(decoded: Decoded, n: int) -> float:
+    """The mean over the prompts of distinct-n in the list."""
     return fmean(distinct_n([c.words for c in found], n) for found in decoded.lists)
 
 

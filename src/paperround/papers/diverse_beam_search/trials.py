@@ -251,6 +251,7 @@ class TextTrial:
 
 
 def text_trials(run: Run, plan: Plan) -> list[TextTrial]:
+    """What every method writes after the prompts with SmolLM2-135M, a trial per seed."""
     model, tokenizer = load_language_model(run.asset("smollm2-135m"))
     language = Language(model, tokenizer, plan.text_tokens, plan.prompts_per_batch)
     prompts = PROMPTS.read_text(encoding="utf-8").splitlines()
@@ -281,4 +282,5 @@ def text_trials(run: Run, plan: Plan) -> list[TextTrial]:
 
 
 def text_name(penalty: float) -> str:
+    """How tables and charts call diverse beam search at that penalty."""
     return f"diverse beam search, λ {penalty:g}"
