@@ -17,7 +17,13 @@ NOON = datetime(2026, 4, 13, 12, tzinfo=UTC)
 
 
 def add_paper(connection: Connection, key: str = "2604.00001", at: datetime = NOON) -> None:
-    values = {"title": "T", "abstract": "", "title_text": "T", "abstract_text": "", "title_key": "t"}
+    values = {
+        "title": "T",
+        "abstract": "",
+        "title_text": "T",
+        "abstract_text": "",
+        "title_key": "t",
+    }
     lists = {"authors": [], "categories": [], "votes": 0, "comments": 0}
     connection.execute(
         insert(PaperTable), {"key": key, **values, **lists, "added_at": at, "updated_at": at}

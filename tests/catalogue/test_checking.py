@@ -37,4 +37,6 @@ def test_a_row_that_refers_to_nothing_is_found(catalogue: Engine) -> None:
         connection.execute(insert(IdentifierTable), {"scheme": "x", "value": "y", "paper_id": 99})
         connection.commit()
     catalogue.dispose()
-    assert check_catalogue(catalogue) == ["the database: a row of identifier refers to paper, which lacks it"]
+    assert check_catalogue(catalogue) == [
+        "the database: a row of identifier refers to paper, which lacks it"
+    ]
