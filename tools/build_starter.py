@@ -8,6 +8,7 @@ days and the 47, one JSON line each, in our own shape; the same input gives the 
 """
 
 import gzip
+import hashlib
 import json
 import lzma
 import sys
@@ -71,6 +72,8 @@ def main() -> None:
     # No time stamps and a fixed preset: the same bytes every time.
     TARGET.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
     print(f"{len(rows)} papers, {len(seed)} of the seed page, {TARGET.stat().st_size} bytes")
+    print(f"sha256 {hashlib.sha256(TARGET.read_bytes()).hexdigest()} (kit/assets.toml)")
+    print(f"FIRST, LAST = {rows[0]['id']!r}, {rows[-1]['id']!r} (catalogue/starter.py)")
 
 
 if __name__ == "__main__":

@@ -183,6 +183,7 @@ class Batch:
         self._by_title: dict[str, list[Known]] = defaultdict(list)
         self._by_band: dict[bytes, list[Known]] = defaultdict(list)
         self._bands: dict[int, list[bytes]] = {}
+        self._uses_bands = bool(connection.scalar(select(exists().select_from(BandTable))))
         self._keys = self._taken_keys()
         self._next_id = (connection.scalar(select(func.max(PaperTable.id))) or 0) + 1
         self._load(self._met_by_name())
@@ -193,7 +194,7 @@ class Batch:
 
     def merge(self) -> list[Outcome]:
         """What became of each record, in order. Call `flush` afterwards."""
-        self._prepare_bands()
+        self._learn_bands(self._unmet())
         return [self._merge_one(i) for i in range(len(self._records))]
 
     def flush(self) -> None:
@@ -240,7 +241,9 @@ class Batch:
             identified = self._by_identifier.get(pair)
             if identified is not None and not identified.contradicts(record):
                 return identified
-        for paper in self._by_title.get(self._title_keys[i], ()):
+        # The oldest of several that would do, so that the batches' bounds decide nothing.
+        titled = {paper.id: paper for paper in self._by_title.get(self._title_keys[i], ())}
+        for _, paper in sorted(titled.items()):
             if self._may_meet(paper, record) and could_be_one(
                 (record.authors, record.author_count, record.published, record.abstract),
                 (
@@ -251,13 +254,16 @@ class Batch:
                 ),
             ):
                 return paper
-        abstract = plain_text(record.abstract) if self._bands.get(i) else ""
-        for key in self._bands.get(i, ()):
-            for paper in self._by_band.get(key, ()):
-                if self._may_meet(paper, record) and same_abstract(
-                    abstract, paper.values["abstract_text"]
-                ):
-                    return paper
+        alike = {
+            paper.id: paper
+            for key in self._bands.get(i, ())
+            for paper in self._by_band.get(key, ())
+            if self._may_meet(paper, record)
+        }
+        abstract = plain_text(record.abstract) if alike else ""
+        for _, paper in sorted(alike.items()):
+            if same_abstract(abstract, paper.values["abstract_text"]):
+                return paper
         return None
 
     def _may_meet(self, paper: Known, record: PaperRecord) -> bool:
@@ -272,6 +278,10 @@ class Batch:
     def _merge_one(self, i: int) -> Outcome:
         record = self._records[i]
         paper = self._find(i)
+        if paper is None and i not in self._bands:
+            # It was met when the batch began: what it met has become another since.
+            self._learn_bands([i])
+            paper = self._find(i)
         if paper is None:
             self._add(i)
             return "added"
@@ -281,7 +291,11 @@ class Batch:
                 paper = self._fold(paper, other)
         was_known_here = any(source == record.source for source, _ in paper.appearances)
         wins = bool(record.identifiers) or not paper.is_identified
+        abstract = paper.values["abstract"]
         is_changed = paper.set(merged_values(paper.values, columns_of(record), wins=wins))
+        if self._uses_bands and paper.values["abstract"] != abstract:
+            for band in bands_of([paper.values["abstract_text"]])[0]:
+                self._by_band[band].append(paper)
         is_named = self._name(paper, record)
         if paper not in (titled := self._by_title[paper.values["title_key"]]):
             titled.append(paper)
@@ -403,22 +417,22 @@ class Batch:
     def _unmet(self) -> list[int]:
         return [i for i in range(len(self._records)) if self._find(i) is None]
 
-    def _prepare_bands(self) -> None:
+    def _learn_bands(self, unmet: Sequence[int]) -> None:
         """Computes the bands of records that nothing else identifies, and loads what they meet.
 
         Signatures cost more than all the rest. A record with an arXiv id can only be a paper that
         has none, and such papers always have their bands here; so while there are no bands at
         all, arXiv's records need none. The first record without an id brings in everybody's.
         """
-        unmet = self._unmet()
         if any("arxiv" not in self._records[i].identifiers for i in unmet):
             after: int | None = 0
             while after is not None:
                 after = complete_bands(self._connection, after)
-        elif not self._connection.scalar(select(exists().select_from(BandTable))):
+            self._uses_bands = True
+        if not self._uses_bands:
             return
         found = bands_of([plain_text(self._records[i].abstract) for i in unmet])
-        self._bands = dict(zip(unmet, found, strict=True))
+        self._bands |= zip(unmet, found, strict=True)
         met: dict[int, list[bytes]] = defaultdict(list)
         for band, keys in enumerate(zip_longest(*found)):
             for chunk in _chunks([key for key in keys if key is not None]):
@@ -434,9 +448,9 @@ class Batch:
                 self._by_band[key].append(self._papers[paper_id])
 
     def _flush_bands(self, living: Sequence[Known]) -> None:
-        changed = [p for p in living if p.is_new or "abstract_text" in p.changed]
-        if not self._bands and not self._connection.scalar(select(exists().select_from(BandTable))):
+        if not self._uses_bands:
             return
+        changed = [p for p in living if p.is_new or "abstract_text" in p.changed]
         old = [paper.id for paper in changed if not paper.is_new]
         if old:
             self._connection.execute(delete(BandTable).where(BandTable.paper_id.in_(old)))
