@@ -29,7 +29,7 @@ _OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_STARTS_WITHIN_S = 60.0
+_STARTS_WITHIN_S = 180.0
 
 OpenPage = Callable[..., Page]
 
