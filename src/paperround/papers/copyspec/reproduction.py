@@ -59,7 +59,7 @@ _SIZES = {
         mt_bench=(),
         lookup_turns=(2,),
         lookup_ngrams=(3,),
-        real=timing.Size(n_redundant=2, n_open=1, passage_tokens=48, max_new_tokens=32),
+        real=timing.Size(n_redundant=1, n_open=1, passage_tokens=32, max_new_tokens=24),
     ),
     Scale.STANDARD: _Size(
         redundant=(_LLAMA, _QWEN_7B, _QWEN_72B),

@@ -55,6 +55,8 @@ class Plan:
     text_tokens: int
     text_penalties: tuple[float, ...]
     prompts_per_batch: int
+    # Sampling at every temperature and sibling rank; else sampling once.
+    every_baseline_on_text: bool
     with_antilm: bool
     timed: bool
 
@@ -62,17 +64,18 @@ class Plan:
 PLANS = {
     Scale.QUICK: Plan(
         token_budget=None,
-        n_validation=30,
-        n_test=34,
+        n_validation=14,
+        n_test=24,
         num_beams=(8,),
         penalties=(0.5, 1.0, 2.0),
         gammas=(0.5, 1.0, 2.0),
         vary_groups=False,
-        prompts_per_seed=2,
+        prompts_per_seed=1,
         text_beams=4,
         text_tokens=16,
         text_penalties=(TEXT_PENALTY,),
         prompts_per_batch=2,
+        every_baseline_on_text=False,
         with_antilm=False,
         timed=False,
     ),
@@ -89,6 +92,7 @@ PLANS = {
         text_tokens=32,
         text_penalties=(TEXT_PENALTY, 1.5),
         prompts_per_batch=8,
+        every_baseline_on_text=True,
         with_antilm=True,
         timed=True,
     ),
@@ -260,12 +264,16 @@ def text_trials(run: Run, plan: Plan) -> list[TextTrial]:
     for place, seed in enumerate(run.seeds):
         start = place * plan.prompts_per_seed
         chosen = [prompts[i % len(prompts)] for i in range(start, start + plan.prompts_per_seed)]
+        sampled = samplers(beams, seed)
+        if not plan.every_baseline_on_text:
+            sampled = dict(list(sampled.items())[:1])
         methods = {
-            **samplers(beams, seed),
+            **sampled,
             "beam search": diverse(beams, 1, 0.0),
-            "sibling rank": sibling_rank(beams, TEXT_GAMMA),
             **{text_name(p): diverse(beams, beams, p) for p in plan.text_penalties},
         }
+        if plan.every_baseline_on_text:
+            methods["sibling rank"] = sibling_rank(beams, TEXT_GAMMA)
         if plan.with_antilm:
             methods["anti-LM"] = antilm(beams)
         if plan.timed:
