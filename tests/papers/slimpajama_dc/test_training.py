@@ -107,3 +107,40 @@ def test_training_learns_a_pattern_and_not_noise():
     assert loss["pattern"] < 0.5 < np.log(20) < loss["noise"]
     with pytest.raises(ValueError, match="less than one batch"):
         train_and_evaluate(Arm("x", 0, pattern[:100], {}))
+
+
+def test_the_claims_follow_from_the_losses_by_hand(tmp_path):
+    from pathlib import Path
+
+    from paperround.papers import slimpajama_dc
+    from paperround.runs.card import Scale, read_card
+    from paperround.runs.reproduction import Run
+
+    card = read_card(Path(slimpajama_dc.__file__).with_name("card.toml"))
+    events = []
+    run = Run(card, Scale.STANDARD, (0, 1, 2), tmp_path, events.append)
+    base = {"raw 0%": 4.0, "raw 10%": 4.1, "raw 40%": 4.4, "local 40%": 4.3, "global 40%": 4.0}
+    base |= {"web": 5.0, "web + code": 4.5}
+    # Seeds shift every arm by 0, 0.1, 0.2: a standard deviation of 0.1.
+    losses = {
+        (name, seed): {"web": loss + seed / 10 - 0.2, "math": loss + seed / 10 + 0.2}
+        for name, loss in base.items()
+        for seed in (0, 1, 2)
+    }
+    training._report_scopes(run, losses)
+    training._report_mixtures(run, losses)
+    measured = {}
+    for event in events:
+        if event["kind"] == "measure":
+            measured.setdefault(event["claim"], []).append(event["value"])
+    assert measured["global-beats-raw"] == pytest.approx([4.0])
+    assert measured["global-local-raw-order"] == pytest.approx([0.1])
+    assert measured["diversity-wins"] == pytest.approx([0.5] * 3)
+    assert measured["diversity-worst-source"] == pytest.approx([1.0] * 3)
+    (chart,) = [event for event in events if event["kind"] == "series"]
+    assert chart["lines"]["raw"] == [
+        [0.0, pytest.approx(4.1)],
+        [10, pytest.approx(4.2)],
+        [40, pytest.approx(4.5)],
+    ]
+    assert chart["lines"]["global"] == [[0.0, pytest.approx(4.1)], [40.0, pytest.approx(4.1)]]
