@@ -64,15 +64,15 @@ class Plan:
 PLANS = {
     Scale.QUICK: Plan(
         token_budget=None,
-        n_validation=14,
-        n_test=24,
+        n_validation=10,
+        n_test=20,
         num_beams=(8,),
         penalties=(0.5, 1.0, 2.0),
         gammas=(0.5, 1.0, 2.0),
         vary_groups=False,
         prompts_per_seed=1,
         text_beams=4,
-        text_tokens=16,
+        text_tokens=12,
         text_penalties=(TEXT_PENALTY,),
         prompts_per_batch=2,
         every_baseline_on_text=False,
