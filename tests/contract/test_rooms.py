@@ -2,21 +2,23 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
 from paperround.runs.card import Scale
 from paperround.runs.checking import check_room
+from paperround.runs.execution import measure
 from paperround.runs.results import shipped_results
 from paperround.runs.rooms import Room, find_rooms
 from paperround.runs.verdicts import Verdict
-from paperround.runs.worker import Worker
 from paperround.settings import Settings
 
 ROOMS, BROKEN = find_rooms()
 # Rooms whose standard scale has not been measured to its end; each leaves with its result.
 NOT_MEASURED_AT_STANDARD = {"copyspec", "diverse-beam-search", "slimpajama-dc"}
+
+PATIENCE_S = 300
 
 every_room = pytest.mark.parametrize("room", ROOMS.values(), ids=ROOMS)
 
@@ -56,14 +58,33 @@ def test_the_readme_explains_itself(room: Room) -> None:
     assert len(text) > 1_500
 
 
+def patient(room: Room) -> Room:
+    """The room with more time: how long a run takes depends on the machine that tests run on.
+
+    That the quick scale fits into its minute is judged by the result that ships (`check_room`).
+    """
+    notes = room.card.scales[Scale.QUICK].model_copy(update={"time_limit_s": PATIENCE_S})
+    scales = {**room.card.scales, Scale.QUICK: notes}
+    slow = Room(room.slug, room.package, room.folder)
+    slow.__dict__["card"] = room.card.model_copy(update={"scales": scales})
+    return slow
+
+
 @every_room
 @pytest.mark.reproduction
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(PATIENCE_S + 120)
 def test_the_quick_scale_measures_again_what_ships(
-    room: Room, engine: Engine, settings: Settings
+    room: Room, settings: Settings, tmp_path: Path
 ) -> None:
-    seeds = room.card.scales[Scale.QUICK].seeds
-    result = Worker(engine, settings).run_now(room.slug, Scale.QUICK, seeds, lambda event: None)
+    result = measure(
+        patient(room),
+        Scale.QUICK,
+        None,
+        tmp_path / "run",
+        on_event=lambda event: None,
+        cancelled=lambda: False,
+        settings=settings,
+    )
     assert result.status == "finished", result.reason
     shipped = {claim.id: claim.verdict for claim in shipped_results(room)[Scale.QUICK].claims}
     held = {claim_id for claim_id, verdict in shipped.items() if verdict is Verdict.HOLDS}
