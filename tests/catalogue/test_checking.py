@@ -1,5 +1,7 @@
+import sqlite3
+
 import pytest
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, text
 
 from paperround.catalogue.actions import import_records
 from paperround.catalogue.checking import check_catalogue, rebuild_words
@@ -29,14 +31,10 @@ def test_a_word_index_that_has_drifted_is_found_and_remade(catalogue: Engine) ->
 
 
 def test_a_row_that_refers_to_nothing_is_found(catalogue: Engine) -> None:
-    from paperround.catalogue.tables import IdentifierTable
-
-    with catalogue.connect() as connection:
-        # As a program that does not ask for foreign keys would leave it.
-        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-        connection.execute(insert(IdentifierTable), {"scheme": "x", "value": "y", "paper_id": 99})
-        connection.commit()
-    catalogue.dispose()
-    assert check_catalogue(catalogue) == [
-        "the database: a row of identifier refers to paper, which lacks it"
-    ]
+    # As a program leaves it that does not ask SQLite to mind foreign keys.
+    careless = sqlite3.connect(str(catalogue.url.database))
+    careless.execute("INSERT INTO identifier (scheme, value, paper_id) VALUES ('x', 'y', 99)")
+    careless.commit()
+    careless.close()
+    (fault,) = check_catalogue(catalogue)
+    assert fault == "the database: a row of identifier refers to paper, which lacks it"

@@ -293,7 +293,9 @@ class Batch:
         wins = bool(record.identifiers) or not paper.is_identified
         abstract = paper.values["abstract"]
         is_changed = paper.set(merged_values(paper.values, columns_of(record), wins=wins))
-        if self._uses_bands and paper.values["abstract"] != abstract:
+        if paper.values["abstract"] != abstract and (self._uses_bands or paper.arxiv is None):
+            # A paper without an arXiv id always has its bands: one with an id may turn out to be it.
+            self._uses_bands = True
             for band in bands_of([paper.values["abstract_text"]])[0]:
                 self._by_band[band].append(paper)
         is_named = self._name(paper, record)
