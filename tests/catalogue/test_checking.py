@@ -33,6 +33,7 @@ def test_a_word_index_that_has_drifted_is_found_and_remade(catalogue: Engine) ->
 def test_a_row_that_refers_to_nothing_is_found(catalogue: Engine) -> None:
     # As a program leaves it that does not ask SQLite to mind foreign keys.
     careless = sqlite3.connect(str(catalogue.url.database))
+    careless.execute("PRAGMA foreign_keys = OFF")
     careless.execute("INSERT INTO identifier (scheme, value, paper_id) VALUES ('x', 'y', 99)")
     careless.commit()
     careless.close()

@@ -294,7 +294,7 @@ class Batch:
         abstract = paper.values["abstract"]
         is_changed = paper.set(merged_values(paper.values, columns_of(record), wins=wins))
         if paper.values["abstract"] != abstract and (self._uses_bands or paper.arxiv is None):
-            # A paper without an arXiv id always has its bands: one with an id may turn out to be it.
+            # Without an arXiv id a paper always has its bands: one with an id may be the same.
             self._uses_bands = True
             for band in bands_of([paper.values["abstract_text"]])[0]:
                 self._by_band[band].append(paper)
