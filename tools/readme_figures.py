@@ -15,6 +15,7 @@ from paperround.runs.verdicts import ClaimResult, Verdict
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+UNRUN = "the standard scale has not been run to its end yet"
 OURS = "paperround.papers."
 _SIGNS = {Verdict.HOLDS: "holds", Verdict.FALLS_SHORT: "**falls short**"}
 
@@ -34,7 +35,7 @@ def claims_table() -> str:
             measured = _measured(results, claim.id)
             if measured is None:
                 reported = _reported(claim.reported)
-                reason = claim.bars[Scale.STANDARD].not_measured or "not measured"
+                reason = claim.bars[Scale.STANDARD].not_measured or UNRUN
                 lines.append(
                     f"| {room.slug} | {claim.says} | {reported} | – | – | not measured: {reason} |"
                 )
