@@ -3,7 +3,8 @@
 It confines itself, imports the paper's code and calls its `reproduce`. Events leave as lines of
 JSON on a pipe of their own; whatever the code prints goes to the log and means nothing.
 JOB is a JSON object: `do` ("fetch" or "reproduce"), `slug`, `package`, `folder`, `scale`, `seeds`,
-`scratch`, `threads`, `events` (the pipe's number), `parent` (the process that has to stay alive).
+`scratch`, `writable` (the folders to write in; none means anywhere), `threads`, `events` (the
+number of the pipe), `parent` (the process that has to stay alive).
 """
 
 import faulthandler
@@ -31,6 +32,11 @@ def main(argument: str) -> None:
     _confine(job["parent"])
     emit = _emitter(job["events"])
     try:
+        _limit_processors(job["threads"])
+        if job["writable"]:
+            from paperround.runs.confinement import confine_writes
+
+            confine_writes(map(Path, job["writable"]))
         if job["do"] == "fetch":
             _fetch_assets(job, emit)
         else:
@@ -91,6 +97,19 @@ def _confine(parent: int) -> None:
     # The worker may have died before the line above.
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _limit_processors(n: int) -> None:
+    """Keeps this process and its children on the `n` processors that have least to do."""
+    if sys.platform != "linux":
+        return
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) > n:
+        import psutil
+
+        busy = psutil.cpu_percent(interval=0.1, percpu=True)
+        share = {cpu: busy[cpu] if cpu < len(busy) else 0.0 for cpu in allowed}
+        os.sched_setaffinity(0, sorted(allowed, key=lambda cpu: share[cpu])[:n])
 
 
 def _emitter(descriptor: int) -> Callable[[dict[str, Any]], None]:

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 import paperround
+from paperround.runs.confinement import landlock_version
 
 # What can change a measurement; versions of packages that are not installed are left out.
 _VERSIONS = ("torch", "transformers", "numpy", "scipy", "tokenizers", "onnxruntime", "datasketch")
@@ -24,6 +25,8 @@ def describe_environment(threads: int) -> dict[str, Any]:
         "threads": threads,
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.machine()}",
+        # Whether the run could write nothing but its own (`confinement.py`).
+        "confined": landlock_version() > 0,
         "python": platform.python_version(),
         "paperround": paperround.__version__,
         "commit": _commit(),

@@ -43,6 +43,10 @@ _INHERITED = (
     "NVIDIA_VISIBLE_DEVICES",
 )
 
+# In the cache: models in another format, and functions that were compiled. Both are costly to make
+# and the same for every run.
+_DERIVED = ("converted", "compiled")
+
 _SIGNALS: dict[int, str] = {
     signal.SIGKILL: "killed from outside, or the machine ran out of memory",
     signal.SIGTERM: "asked to end from outside",
@@ -182,6 +186,8 @@ class _Watched:
             "seeds": list(self.seeds),
             "scratch": str(self.scratch),
             "threads": self.settings.run_threads,
+            # Fetching runs none of the paper's code and fills the cache.
+            "writable": [] if do == "fetch" else [str(f) for f in self._writable()],
             "parent": os.getpid(),
         }
 
@@ -202,6 +208,13 @@ class _Watched:
         except OSError as error:
             return Outcome("failed", f"the process could not be started: {error}", 0.0)
         return self._outcome(ending)
+
+    def _writable(self) -> list[Path]:
+        """Where the reproduction may write: its scratch folder, and what is made once for all."""
+        shared = [self.settings.cache_dir / name for name in _DERIVED]
+        for folder in shared:
+            folder.mkdir(parents=True, exist_ok=True)
+        return [self.scratch, *shared]
 
     def _take(self, line: bytes) -> None:
         event = read_event(line, self.room.card, self.seeds)
@@ -236,6 +249,7 @@ def _environment(scratch: Path, settings: Settings) -> dict[str, str]:
         **_paperround_variables(settings),
         "HOME": str(scratch),
         "TMPDIR": str(scratch),
+        "NUMBA_CACHE_DIR": str(settings.cache_dir / "compiled"),
         "LANG": "C.UTF-8",
         "PYTHONUTF8": "1",
         # The order of a set of strings is no randomness that `run.seeds` would cover.
