@@ -11,6 +11,7 @@ from paperround.errors import NotFoundError, UsageError
 from paperround.runs.card import Scale
 from paperround.runs.queue import Queue, State, TableQueue
 from paperround.runs.reproduction import Event
+from paperround.runs.rights import THIS_MACHINE, Asker, check_may_cancel, check_may_start
 from paperround.runs.rooms import Room, find_room
 from paperround.runs.tables import RunEventTable, RunTable
 
@@ -25,19 +26,22 @@ def queue_run(
     seeds: Sequence[int] | None = None,
     priority: int = 0,
     *,
+    asker: Asker = THIS_MACHINE,
     queue: Queue | None = None,
 ) -> str:
     """The id of the run that was queued; `seeds` None takes the card's.
 
     Where the same run (paper, scale, seeds) is queued or running already, it is that one's id:
     a second click starts nothing. Raises NotFoundError for an unknown paper, UsageError for a
-    scale that does not run here or for seeds that nothing can be done with.
+    scale that does not run here or for seeds that nothing can be done with, ForbiddenError where
+    the asker's role may not start runs of that scale.
     """
     chosen = seeds_for(find_room(slug), scale, seeds)
+    check_may_start(asker, Scale(scale))
     queue = queue or TableQueue(engine)
     with write(engine) as connection:
         same = _active_run(connection, slug, Scale(scale), chosen)
-        return same or queue.add(connection, slug, Scale(scale), chosen, priority)
+        return same or queue.add(connection, slug, Scale(scale), chosen, priority, asker.name)
 
 
 def seeds_for(room: Room, scale: str, seeds: Sequence[int] | None) -> tuple[int, ...]:
@@ -53,16 +57,19 @@ def seeds_for(room: Room, scale: str, seeds: Sequence[int] | None) -> tuple[int,
     return _checked(notes.seeds if seeds is None else seeds)
 
 
-def cancel_run(engine: Engine, run_id: str) -> None:
+def cancel_run(engine: Engine, run_id: str, *, asker: Asker = THIS_MACHINE) -> None:
     """Cancels a run: a queued one at once, a running one within two seconds.
 
-    One that has ended stays as it is. Raises NotFoundError for an id that no run has.
+    One that has ended stays as it is. Raises NotFoundError for an id that no run has,
+    ForbiddenError for a run that is not the asker's to cancel.
     """
     with write(engine) as connection:
         run = RunTable.id == run_id
-        state = connection.execute(select(RunTable.state).where(run)).scalar()
-        if state is None:
+        row = connection.execute(select(RunTable.state, RunTable.owner).where(run)).first()
+        if row is None:
             raise NotFoundError(f"no run '{run_id}'")
+        check_may_cancel(asker, row.owner)
+        state = row.state
         if state == State.QUEUED:
             connection.execute(
                 update(RunTable)

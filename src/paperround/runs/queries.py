@@ -63,6 +63,7 @@ class RunView:
     ended_at: datetime | None
     attempts: int
     cancel_requested: bool
+    owner: str = ""
     position: int | None = None
     tally: Tally | None = None
     result: Result | None = None
@@ -267,6 +268,7 @@ _COLUMNS = (
     RunTable.ended_at,
     RunTable.attempts,
     RunTable.cancel_requested,
+    RunTable.owner,
 )
 
 
@@ -289,6 +291,7 @@ def _view(connection: Connection, row: Row[*tuple[Any, ...]], result: Result | N
         ended_at=row.ended_at,
         attempts=row.attempts,
         cancel_requested=row.cancel_requested,
+        owner=row.owner,
         position=_position(connection, row) if state is State.QUEUED else None,
         tally=tally,
         result=result,

@@ -26,6 +26,7 @@ from paperround.clock import utc_now
 from paperround.db import read, write
 from paperround.runs.card import Scale
 from paperround.runs.processes import has_ended
+from paperround.runs.rights import THIS_MACHINE
 from paperround.runs.tables import RunTable
 
 LEASE_S = 60.0
@@ -70,7 +71,13 @@ class Queue(Protocol):
     """What a worker needs of a queue."""
 
     def add(
-        self, connection: Connection, slug: str, scale: Scale, seeds: Sequence[int], priority: int
+        self,
+        connection: Connection,
+        slug: str,
+        scale: Scale,
+        seeds: Sequence[int],
+        priority: int,
+        owner: str = "",
     ) -> str:
         """The id of a new queued run; it is there once the caller's transaction commits."""
 
@@ -121,11 +128,17 @@ class TableQueue:
         self._seen: dict[str, tuple[str | None, datetime | None, float]] = {}
 
     def add(
-        self, connection: Connection, slug: str, scale: Scale, seeds: Sequence[int], priority: int
+        self,
+        connection: Connection,
+        slug: str,
+        scale: Scale,
+        seeds: Sequence[int],
+        priority: int,
+        owner: str = "",
     ) -> str:
         """See `Queue.add`."""
         now = self._now()
-        row = _new_row(now, slug, scale, seeds) | {"priority": priority}
+        row = _new_row(now, slug, scale, seeds) | {"priority": priority, "owner": owner}
         connection.execute(insert(RunTable), row)
         return str(row["id"])
 
@@ -135,6 +148,7 @@ class TableQueue:
         row = _new_row(now, slug, scale, seeds) | {
             "state": State.RUNNING,
             "worker": worker,
+            "owner": THIS_MACHINE.name,
             # Whoever waits for it is gone when this worker is: nobody else takes it over.
             "attempts": MAX_ATTEMPTS,
             "started_at": now,
@@ -280,6 +294,7 @@ def _new_row(now: datetime, slug: str, scale: Scale, seeds: Sequence[int]) -> di
         "state": State.QUEUED,
         "reason": "",
         "priority": 0,
+        "owner": "",
         "queued_at": now,
         "attempts": 0,
         "cancel_requested": False,

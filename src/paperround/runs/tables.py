@@ -23,6 +23,8 @@ class RunTable(Table):
     # Why it is in that state, for a person.
     reason: Mapped[str] = mapped_column(Text, default="")
     priority: Mapped[int] = mapped_column(default=0)
+    # Who has asked for it: a reader's name, or "this machine".
+    owner: Mapped[str] = mapped_column(String(80), default="", server_default="")
     queued_at: Mapped[datetime] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

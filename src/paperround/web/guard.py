@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paperround.errors import ForbiddenError, UsageError
+from paperround.runs.rights import THIS_MACHINE, Asker
 
 SECURITY_HEADERS = {
     "content-security-policy": (
@@ -123,10 +124,11 @@ def why_runs_are_closed(request: Request, *, local_only: bool) -> str:
     return ""
 
 
-def check_run_access(request: Request, *, local_only: bool) -> None:
-    """Raises ForbiddenError when this request may not start or cancel a run."""
+def who_asks(request: Request, *, local_only: bool) -> Asker:
+    """Who sent this request for starting or cancelling a run; ForbiddenError where nobody may."""
     if reason := why_runs_are_closed(request, local_only=local_only):
         raise ForbiddenError(reason)
+    return THIS_MACHINE
 
 
 def _host_name(host: str) -> str:

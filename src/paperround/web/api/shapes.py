@@ -200,6 +200,7 @@ class RunOut(BaseModel):
     seeds: list[int]
     state: str
     reason: str
+    owner: str
     queued_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
@@ -218,6 +219,7 @@ class RunOut(BaseModel):
             seeds=list(run.seeds),
             state=run.state.value,
             reason=run.reason,
+            owner=run.owner,
             queued_at=run.queued_at,
             started_at=run.started_at,
             ended_at=run.ended_at,

@@ -20,7 +20,7 @@ from paperround.runs.queries import LatestResult, Tally, latest_results, recent_
 from paperround.runs.rooms import Room
 from paperround.runs.verdicts import judge
 from paperround.web import claims, wording
-from paperround.web.guard import check_run_access, why_runs_are_closed
+from paperround.web.guard import who_asks, why_runs_are_closed
 from paperround.web.rendering import render
 from paperround.web.site import Site, SiteHere
 
@@ -73,11 +73,11 @@ def run_paper(
     request: Request, site: SiteHere, key: str, scale: Annotated[str, Form()] = Scale.QUICK
 ) -> Response:
     """Queues a run of the paper and leads to its page."""
-    check_run_access(request, local_only=site.local_only)
+    asker = who_asks(request, local_only=site.local_only)
     room = site.rooms_by_paper.get(key)
     if room is None:
         raise NotFoundError(f"no paper '{key[:80]}' runs here")
-    run_id = queue_run(site.engine, room.slug, scale)
+    run_id = queue_run(site.engine, room.slug, scale, asker=asker)
     return RedirectResponse(f"/runs/{run_id}", status_code=303)
 
 

@@ -31,7 +31,7 @@ from paperround.runs.queries import (
 from paperround.runs.reproduction import Event
 from paperround.runs.rooms import Room
 from paperround.web import wording
-from paperround.web.guard import check_run_access, why_runs_are_closed
+from paperround.web.guard import who_asks, why_runs_are_closed
 from paperround.web.rendering import environment, render
 from paperround.web.site import Site, SiteHere
 
@@ -70,8 +70,8 @@ async def follow(request: Request, site: SiteHere, run_id: str) -> Response:
 @router.post("/runs/{run_id}/cancel")
 def cancel(request: Request, site: SiteHere, run_id: str) -> Response:
     """Cancels the run and leads back to its page."""
-    check_run_access(request, local_only=site.local_only)
-    cancel_run(site.engine, run_id)
+    asker = who_asks(request, local_only=site.local_only)
+    cancel_run(site.engine, run_id, asker=asker)
     return RedirectResponse(f"/runs/{run_id}", status_code=303)
 
 
