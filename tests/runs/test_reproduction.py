@@ -75,6 +75,15 @@ def test_a_measurement_that_means_nothing_is_refused(run, events, arguments, opt
     assert events == []
 
 
+@pytest.mark.parametrize("baselines", [(None, 2.0), (2.0, None)])
+def test_a_value_before_its_baseline_is_refused(run, baselines):
+    run.measure("faster", 1.0, baseline=baselines[0], seed=0)
+    with pytest.raises(CardError, match="'faster' was measured before its baseline"):
+        run.measure("faster", 1.0, baseline=baselines[1], seed=1)
+    # Another claim is another matter.
+    run.measure("smaller", 1.0, baseline=baselines[1])
+
+
 def test_numbers_of_numpy_are_numbers(run, events):
     with run.stage("count", total=np.int64(2)) as stage:
         stage.advance(np.int64(2))

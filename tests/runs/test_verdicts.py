@@ -98,6 +98,13 @@ def test_a_claim_result_tells_baseline_seeds_and_spread():
     assert claim.against == "doing nothing"
 
 
+def test_no_verdict_stands_on_values_of_which_some_have_no_baseline():
+    measured = [Measurement("faster", 9, baseline=3.0), Measurement("faster", 9)]
+    claim = judge(card_with(Bar(at_least=1)), Scale.QUICK, measured)[0]
+    assert claim.verdict is Verdict.NOT_MEASURED
+    assert "without their baseline" in claim.reason
+
+
 def test_a_scale_without_a_bar_measures_nothing_and_says_so():
     card = card_with(Bar(at_least=1))
     [claim] = judge(card, Scale.FULL, [Measurement("faster", 9.0)])

@@ -63,6 +63,8 @@ class Run:
         self.card, self.scale, self.seeds = card, Scale(scale), tuple(seeds)
         self.scratch, self.threads = scratch, threads
         self._emit = emit
+        # Per claim: whether its first value came with a baseline; the others have to agree.
+        self._with_baseline: dict[str, bool] = {}
 
     def asset(self, name: str) -> Path:
         """The folder of an asset, its checksums verified.
@@ -104,7 +106,8 @@ class Run:
 
         `baseline` is what the claim's baseline gave in this same run, in the unit of `value` or of
         the figure that `value` compares. `seed` is the one of `run.seeds` that gave the value.
-        Raises CardError for an unknown claim, a value that is not finite, or a foreign seed.
+        Raises CardError for an unknown claim, a value that is not finite, a foreign seed, or a
+        value without its baseline where the claim's other values have one.
         """
         self.card.claim(claim)
         for what, number in (("value", value), ("baseline", baseline)):
@@ -112,6 +115,11 @@ class Run:
                 raise CardError(f"{self.card.slug}: the {what} of '{claim}' is {number}")
         if seed is not None and seed not in self.seeds:
             raise CardError(f"{self.card.slug}: '{claim}' names seed {seed}, not one of the run's")
+        if self._with_baseline.setdefault(claim, baseline is not None) != (baseline is not None):
+            raise CardError(
+                f"{self.card.slug}: '{claim}' was measured before its baseline; "
+                "give both in one run.measure"
+            )
         self._emit(
             {
                 "kind": "measure",

@@ -97,6 +97,8 @@ def _judge_claim(
         reason = interrupted
     elif value is None:
         reason = "the reproduction ended without measuring it"
+    elif baselines and len(baselines) < len(values):
+        reason = "some values came without their baseline, which has to be of the same run"
     else:
         verdict = Verdict.HOLDS if _meets(value, bar) else Verdict.FALLS_SHORT
     return ClaimResult(
