@@ -1,9 +1,12 @@
 """Rooms are found by entry point; a broken one is told of and hides no other."""
 
+import itertools
+import shutil
+
 import pytest
 
 from paperround.errors import CardError, NotFoundError
-from paperround.runs.rooms import find_room, find_rooms
+from paperround.runs.rooms import InstalledRooms, find_room, find_rooms
 
 
 def test_a_room_of_any_package_is_found_with_its_card(make_room):
@@ -61,6 +64,30 @@ def test_a_slug_that_two_packages_offer_is_neither_of_them(make_room):
     rooms, broken = find_rooms()
     assert "mine" not in rooms
     assert broken["mine"] == f"offered by several packages: {room.package}, {other.package}"
+
+
+def test_a_room_that_comes_changes_or_goes_shows_without_a_restart(make_room):
+    clock = itertools.count()
+    installed = InstalledRooms(monotonic=lambda: 2.0 * next(clock))
+    assert "little" not in installed.now()[0]
+    room = make_room()
+    assert installed.now()[0]["little"].card.title == "A little paper"
+    card = room.folder / "card.toml"
+    card.write_text(card.read_text().replace("A little paper", "A grown paper"))
+    assert installed.now()[0]["little"].card.title == "A grown paper"
+    card.write_text("broken")
+    assert "little" in installed.now()[1]
+    shutil.rmtree(room.folder.parent)
+    assert "little" not in installed.now()[0]
+
+
+def test_rooms_are_looked_for_only_when_something_was_installed(make_room, monkeypatch):
+    make_room()
+    clock = itertools.count()
+    installed = InstalledRooms(monotonic=lambda: 2.0 * next(clock))
+    first = installed.now()
+    monkeypatch.setattr("paperround.runs.rooms.find_rooms", lambda: pytest.fail("looked again"))
+    assert installed.now() is first
 
 
 def test_finding_rooms_imports_none_of_them(make_room):

@@ -3,6 +3,10 @@
 import difflib
 import importlib
 import importlib.util
+import math
+import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +18,8 @@ from paperround.runs.card import Card, card_sha256, read_card
 from paperround.runs.reproduction import Run
 
 GROUP = "paperround.papers"
+
+_LOOK_INTERVAL_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,45 @@ def find_rooms() -> tuple[dict[str, Room], dict[str, str]]:
         except Exception as error:
             broken[slug] = str(error) or repr(error)
     return rooms, broken
+
+
+class InstalledRooms:
+    """The rooms as they are installed at any moment, for a program that goes on for weeks.
+
+    A package that is installed, changed or removed meanwhile shows within seconds. (One installed
+    as editable shows after a restart: Python reads the paths of those when it starts.)
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._look_at = -math.inf
+        self._state: object = None
+        self._found: tuple[dict[str, Room], dict[str, str]] = ({}, {})
+
+    def now(self) -> tuple[dict[str, Room], dict[str, str]]:
+        """What `find_rooms` says; cheap, as long as nothing was installed or edited."""
+        with self._lock:
+            if self._monotonic() >= self._look_at:
+                self._look_at = self._monotonic() + _LOOK_INTERVAL_S
+                # Where a broken card lies is not known: as long as there is one, all are read.
+                if self._found[1] or self._state_now() != self._state:
+                    importlib.invalidate_caches()
+                    self._found = find_rooms()
+                    # Taken again: by now it is known which cards there are.
+                    self._state = self._state_now()
+            return self._found
+
+    def _state_now(self) -> object:
+        cards = [room.folder / "card.toml" for room in self._found[0].values()]
+        return [(str(path), _changed_at(path)) for path in [*map(Path, sys.path), *cards]]
+
+
+def _changed_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _room(slug: str, package: str) -> Room:

@@ -15,7 +15,7 @@ from paperround.db import open_database
 from paperround.discovery.searching import Searcher
 from paperround.errors import ForbiddenError, UsageError
 from paperround.log import get_logger
-from paperround.runs.rooms import find_rooms
+from paperround.runs.rooms import InstalledRooms
 from paperround.settings import Settings
 from paperround.web import failures, guard
 from paperround.web.api import papers as api_papers
@@ -41,19 +41,18 @@ def create_app(
     from a page, and only then is the `Host` header held against the loopback names and `hosts`.
     `worker` starts one in a thread, for as long as the application runs.
     """
-    rooms, broken = find_rooms()
-    for slug, reason in broken.items():
+    installed = InstalledRooms()
+    for slug, reason in installed.now()[1].items():
         log.warning("room.broken", slug=slug, reason=reason)
     engine = open_database(settings)
     site = Site(
         settings=settings,
         engine=engine,
-        rooms=rooms,
-        broken_rooms=broken,
         searcher=Searcher(engine, settings),
         local_only=local_only,
         worker=worker,
         hosts=frozenset(hosts),
+        installed=installed,
     )
 
     @asynccontextmanager

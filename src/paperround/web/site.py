@@ -1,8 +1,7 @@
 """What the handlers of one server share: its database, its rooms, its search."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends
@@ -10,7 +9,7 @@ from sqlalchemy import Engine
 from starlette.requests import HTTPConnection
 
 from paperround.discovery.searching import Searcher
-from paperround.runs.rooms import Room
+from paperround.runs.rooms import InstalledRooms, Room
 from paperround.settings import Settings
 
 
@@ -20,10 +19,6 @@ class Site:
 
     settings: Settings
     engine: Engine
-    # The runnable papers by slug; a room installed later shows after a restart.
-    rooms: Mapping[str, Room]
-    # Rooms whose card cannot be read, with the reason.
-    broken_rooms: Mapping[str, str]
     searcher: Searcher
     # Whether only this machine can reach the server.
     local_only: bool
@@ -31,8 +26,19 @@ class Site:
     worker: bool
     # Names that this server goes by beside the loopback ones.
     hosts: Collection[str] = ()
+    installed: InstalledRooms = field(default_factory=InstalledRooms)
 
-    @cached_property
+    @property
+    def rooms(self) -> Mapping[str, Room]:
+        """The runnable papers by slug, as they are installed now."""
+        return self.installed.now()[0]
+
+    @property
+    def broken_rooms(self) -> Mapping[str, str]:
+        """Rooms whose card cannot be read, with the reason."""
+        return self.installed.now()[1]
+
+    @property
     def rooms_by_paper(self) -> dict[str, Room]:
         """The runnable papers by their key in the catalogue."""
         return {room.card.paper: room for room in self.rooms.values()}
