@@ -19,6 +19,7 @@ COMMANDS = (
     ["run"],
     ["worker"],
     ["check"],
+    ["new"],
     ["asset", "list"],
     ["asset", "get"],
 )

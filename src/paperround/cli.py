@@ -268,6 +268,8 @@ def run(
 
     Example: paperround run copyspec --scale quick
     """
+    import signal
+
     from paperround.db import open_database
     from paperround.errors import UsageError
     from paperround.runs.actions import seeds_for
@@ -281,6 +283,8 @@ def run(
     if scale not in set(Scale):
         raise UsageError(f"no scale '{scale}'; there are {', '.join(Scale)}")
     rooms = list(find_rooms()[0].values()) if all_papers else [find_room(s) for s in slugs or []]
+    # Asked to end, as by `kill` or `timeout`, it ends its runs as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     engine, settings, worst = open_database(), get_settings(), 0
     results = []
     for room in rooms:
@@ -361,6 +365,37 @@ def check(
             _say(fault)
         _tell(f"{len(faults)} faults." if faults else "All is well.")
     raise typer.Exit(1 if faults else 0)
+
+
+@app.command()
+def new(
+    slug: Annotated[str, typer.Argument(help="Its name: small letters, digits, hyphens.")],
+    paper: Annotated[str, typer.Option(help="The paper's id, such as 2502.08923.")] = "",
+    into: Annotated[Path, typer.Option(help="The folder to write into.")] = Path(),
+) -> None:
+    """Write the skeleton of a paper's room; its reproduction fails until it is written.
+
+    In a checkout of Paperround it becomes a room among the others, elsewhere a package of its own.
+
+    Example: paperround new my-paper --paper 2502.08923
+    """
+    from paperround.catalogue.identity import arxiv_id
+    from paperround.catalogue.queries import paper_by_key
+    from paperround.db import open_database, read
+    from paperround.runs.skeleton import write_skeleton
+
+    key, title = arxiv_id(paper) or paper, ""
+    if key:
+        with read(open_database()) as connection:
+            known = paper_by_key(connection, key)
+        title = known.paper.title_text if known else ""
+    skeleton = write_skeleton(slug, into, paper=key, title=title)
+    for path in skeleton.files:
+        _say(str(path))
+    _tell(
+        f"Write method.py and reproduction.py, then: {skeleton.install}; paperround run {slug}; "
+        f"paperround check {slug} says what is missing."
+    )
 
 
 @asset_app.command(name="list")

@@ -39,3 +39,17 @@ def test_the_head_is_on_the_disk_while_the_log_is_open(folder):
     with BoundedLog(path) as log:
         log.write(b"so far\n")
         assert path.read_bytes() == b"so far\n"
+
+
+def test_ten_gigabytes_leave_a_megabyte_and_a_line_that_says_so(folder):
+    path, chunk = folder / "huge.txt", b"x" * (8 << 20)
+    with BoundedLog(path) as log:
+        log.write(b"the beginning\n")
+        for _ in range(10 * 1024 // 8):
+            log.write(chunk)
+        log.write(b"\nthe end")
+    kept = path.read_bytes()
+    assert kept.startswith(b"the beginning\n")
+    assert kept.endswith(b"\nthe end")
+    assert len(kept) < 1.1 * (bounded_log.HEAD_BYTES + bounded_log.TAIL_BYTES)
+    assert b"bytes left out" in kept

@@ -366,9 +366,13 @@ def test_a_leftover_folder_of_an_earlier_attempt_is_emptied(make_room, tmp_path,
     assert outcome.status == "finished", outcome.reason
 
 
-def test_a_child_ends_itself_when_its_worker_is_killed(make_room, tmp_path, settings, wait_for):
-    pid_file = tmp_path / "pid"
-    body = f'open({str(pid_file)!r}, "w").write(str(os.getpid())); time.sleep(600)'
+def test_nothing_of_a_run_outlives_a_worker_that_is_killed(make_room, tmp_path, wait_for):
+    body = """
+    import subprocess
+    other = subprocess.Popen(["sleep", "600"])
+    run.note(f"{os.getpid()} {other.pid}")
+    time.sleep(600)
+    """
     make_room(body)
     code = f"""
     from pathlib import Path
@@ -378,11 +382,12 @@ def test_a_child_ends_itself_when_its_worker_is_killed(make_room, tmp_path, sett
     from paperround.settings import get_settings
 
     folder = Path({str(tmp_path / "run")!r})
-    execute(find_room("little"), Scale.QUICK, (0,), folder, on_event=print, cancelled=bool,
-            settings=get_settings())
+    execute(find_room("little"), Scale.QUICK, (0,), folder, cancelled=bool,
+            settings=get_settings(), on_event=lambda event: print(event["text"], flush=True))
     """
-    worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
-    pid = int(wait_for(lambda: pid_file.exists() and pid_file.read_text()))
-    worker.kill()
-    worker.wait()
-    wait_for(lambda: not _is_running(pid))
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        pids = [int(pid) for pid in worker.stdout.readline().split()]
+        assert all(_is_running(pid) for pid in pids)
+        worker.kill()
+    wait_for(lambda: not any(_is_running(pid) for pid in pids))

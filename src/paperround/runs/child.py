@@ -11,19 +11,19 @@ import faulthandler
 import json
 import os
 import resource
+import select
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 _FILE_LIMIT_BYTES = 4 << 30
 _NICENESS = 5
 _REASON_LIMIT = 500
-# prctl(2): the signal that this process gets when the thread that started it ends.
-_PR_SET_PDEATHSIG = 1
 
 
 def main(argument: str) -> None:
@@ -89,14 +89,39 @@ def _confine(parent: int) -> None:
     # A reader's page comes before a measurement.
     os.nice(_NICENESS)
     if sys.platform == "linux":
-        import ctypes
-
         # Where memory runs out, this process goes and not the site or its database.
         Path("/proc/self/oom_score_adj").write_text("500")
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # The worker may have died before the line above.
+        _end_with(parent)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process's whole group when `parent` ends, however suddenly.
+
+    A process of its own waits for that: the kernel's signal for a parent's death reaches this
+    process alone, and the processes that the paper's code has started would live on.
+    """
+    myself = os.getpid()
+    if os.fork():
+        return
+    # Being asked to end is for those who measure; it stays until they are gone.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        parents_end, my_end = os.pidfd_open(parent), os.pidfd_open(myself)
+        # It must not hold the pipes open on which the worker waits.
+        for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - names, no paths
+            if descriptor not in (parents_end, my_end):
+                with suppress(OSError):
+                    os.close(descriptor)
+        ended, _, _ = select.select([parents_end, my_end], [], [])
+        if my_end not in ended:
+            os.killpg(0, signal.SIGKILL)
+    except ProcessLookupError:
+        # The worker had ended before.
+        os.killpg(0, signal.SIGKILL)
+    finally:
+        os._exit(0)
 
 
 def _limit_processors(n: int) -> None:
