@@ -22,6 +22,10 @@ COMMANDS = (
     ["new"],
     ["asset", "list"],
     ["asset", "get"],
+    ["result", "list"],
+    ["result", "export"],
+    ["result", "import"],
+    ["result", "compare"],
 )
 
 

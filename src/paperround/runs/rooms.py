@@ -7,7 +7,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -87,8 +87,12 @@ class InstalledRooms:
     as editable shows after a restart: Python reads the paths of those when it starts.)
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.monotonic,
+        on_change: Callable[[Collection[Room]], None] = lambda rooms: None,
+    ) -> None:
+        self._monotonic, self._on_change = monotonic, on_change
         self._lock = threading.Lock()
         self._look_at = -math.inf
         self._state: object = None
@@ -105,6 +109,7 @@ class InstalledRooms:
                     self._found = find_rooms()
                     # Taken again: by now it is known which cards there are.
                     self._state = self._state_now()
+                    self._on_change(self._found[0].values())
             return self._found
 
     def _state_now(self) -> object:

@@ -11,16 +11,18 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import paperround
-from paperround.db import open_database
+from paperround.db import open_database, write
 from paperround.discovery.searching import Searcher
 from paperround.errors import ForbiddenError, UsageError
 from paperround.log import get_logger
-from paperround.runs.rooms import InstalledRooms
+from paperround.runs.records import keep_shipped
+from paperround.runs.rooms import InstalledRooms, Room
 from paperround.settings import Settings
 from paperround.web import failures, guard
+from paperround.web.api import claims as api_claims
 from paperround.web.api import papers as api_papers
 from paperround.web.api import runs as api_runs
-from paperround.web.pages import feed, papers, plain, runnable, runs, search
+from paperround.web.pages import claims, feed, papers, plain, results, runnable, runs, search
 from paperround.web.rendering import STATIC
 from paperround.web.site import Site
 from paperround.work import work_in_threads
@@ -41,10 +43,15 @@ def create_app(
     from a page, and only then is the `Host` header held against the loopback names and `hosts`.
     `worker` starts one in a thread, for as long as the application runs.
     """
-    installed = InstalledRooms()
+    engine = open_database(settings)
+
+    def keep(rooms: Collection[Room]) -> None:
+        with write(engine) as connection:
+            keep_shipped(connection, rooms)
+
+    installed = InstalledRooms(on_change=keep)
     for slug, reason in installed.now()[1].items():
         log.warning("room.broken", slug=slug, reason=reason)
-    engine = open_database(settings)
     site = Site(
         settings=settings,
         engine=engine,
@@ -77,9 +84,10 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.site = site
-    for router in (api_papers.router, api_runs.router):
+    for router in (api_papers.router, api_runs.router, api_claims.router):
         app.include_router(router, prefix="/api/v1")
-    for page in (feed, search, runnable, runs, papers, plain):
+    app.include_router(api_claims.short_router, prefix="/api", include_in_schema=False)
+    for page in (feed, search, runnable, runs, claims, results, papers, plain):
         app.include_router(page.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     failures.install(app)
