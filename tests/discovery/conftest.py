@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import numpy as np
 import pytest
 from sqlalchemy import Engine, insert
@@ -25,10 +24,6 @@ from paperround.discovery.embedding import (
 )
 from paperround.errors import AssetError
 from paperround.settings import Settings
-
-# How long an example takes depends on the machine and says nothing about the code.
-hypothesis.settings.register_profile("no-deadline", deadline=None)
-hypothesis.settings.load_profile("no-deadline")
 
 AddPaper = Callable[..., PaperId]
 THEN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,5 +1,6 @@
 """The judge of rooms: each fault by itself, in a room that is well otherwise."""
 
+import itertools
 import json
 
 import pytest
@@ -8,6 +9,8 @@ from paperround.runs.card import Scale
 from paperround.runs.checking import check_room
 from paperround.runs.environment import describe_environment
 from paperround.runs.execution import measure
+
+_numbers = itertools.count()
 
 BODY = """
 for seed in run.seeds:
@@ -20,7 +23,8 @@ for seed in run.seeds:
 @pytest.fixture
 def well(make_room, tmp_path, settings):
     """A room without a fault, its results measured by running it."""
-    room = make_room(BODY, slug="well")
+    # A name of its own: what one test has imported, the next must not find.
+    room = make_room(BODY, slug=f"well-{next(_numbers)}")
     code = '"""A package."""\n\n__all__ = ["nothing"]\n\n\ndef nothing():\n    """Gives None."""\n'
     (room.folder / "__init__.py").write_text(code)
     (room.folder / "README.md").write_text("# A little paper\n")
@@ -75,12 +79,8 @@ def test_a_file_that_is_missing_is_named(well, name):
         ("README.md", "# A", "What is done otherwise than in the paper, and why.\n# A", "skeleton"),
     ],
 )
-def test_a_fault_of_the_code_is_told(well, monkeypatch, name, old, new, fault):
-    import sys
-
+def test_a_fault_of_the_code_is_told(well, name, old, new, fault):
     edit(well.folder / name, old, new)
-    for module in [well.package, f"{well.package}.reproduction"]:
-        monkeypatch.delitem(sys.modules, module, raising=False)
     faults = check_room(well)
     assert len(faults) == 1
     assert fault in faults[0]
@@ -106,7 +106,7 @@ def test_a_fault_of_a_result_is_told(well, changes, fault):
 def test_a_result_that_is_missing_is_told_with_the_command_that_makes_it(well):
     (well.results_dir / "standard.json").unlink()
     assert check_room(well) == [
-        "no result at standard; `paperround run well --scale standard --ship`"
+        f"no result at standard; `paperround run {well.slug} --scale standard --ship`"
     ]
 
 

@@ -179,7 +179,8 @@ def test_fifty_megabytes_of_output_keep_their_beginning_and_end(make_room, tmp_p
 def test_a_grandchild_that_leaves_session_and_parent_is_ended_too(
     make_room, tmp_path, settings, wait_for
 ):
-    pid_file = tmp_path / "pid"
+    # A run may write there, and it stays.
+    pid_file = settings.cache_dir / "compiled" / "pid"
     body = f"""
     if os.fork() == 0:
         os.setsid()
@@ -239,7 +240,8 @@ def test_output_never_counts_as_an_event(make_room, tmp_path, settings):
 
 
 def test_cancelling_ends_even_what_ignores_sigterm(make_room, tmp_path, settings):
-    pid_file = tmp_path / "pid"
+    # A run may write there, and it stays.
+    pid_file = settings.cache_dir / "compiled" / "pid"
     body = f"""
     import signal
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Judges a paper's room: is it complete, documented, and are its results this card's own?"""
+"""Judges a paper's room, and the results that are kept: complete, documented, and unchanged?"""
 
 import ast
 import importlib
@@ -6,9 +6,13 @@ import inspect
 from collections import defaultdict
 from pathlib import Path
 
+from sqlalchemy import Engine
+
+from paperround.db import read
 from paperround.errors import CardError
 from paperround.kit.assets import declared_assets
 from paperround.runs.card import Scale
+from paperround.runs.records import changed_records
 from paperround.runs.results import Result, read_result
 from paperround.runs.rooms import Room
 from paperround.runs.skeleton import placeholders
@@ -56,6 +60,15 @@ def _faults_of_card(room: Room) -> list[str]:
         elif len(room.card.scales[scale].seeds) < _MIN_SEEDS:
             faults.append(f"the {scale} scale has fewer than {_MIN_SEEDS} seeds")
     return faults
+
+
+def check_records(engine: Engine) -> list[str]:
+    """Every result that this place keeps and that was changed since, each a sentence."""
+    with read(engine) as connection:
+        return [
+            f"result {result_id[:16]}: its record was changed after it was kept"
+            for result_id in changed_records(connection)
+        ]
 
 
 def _faults_of_names(room: Room) -> list[str]:
