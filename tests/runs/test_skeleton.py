@@ -115,14 +115,15 @@ def test_nothing_is_ever_overwritten(tmp_path):
         write_skeleton("new-paper", tmp_path)
 
 
-@given(title=st.text(max_size=60), paper=st.from_regex(r"[0-9]{4}\.[0-9]{5}", fullmatch=True))
+@given(title=st.text(max_size=60), paper=st.text(max_size=20))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 def test_any_title_makes_a_card_that_can_be_read_and_code_that_parses(
     tmp_path_factory, title, paper
 ):
     skeleton = write_skeleton("any-paper", tmp_path_factory.mktemp("any"), paper=paper, title=title)
     card = read_card(skeleton.folder / "card.toml")
-    assert card.title == (" ".join(title.split()) or "The title of the paper").strip()
+    shown = "".join(character if character.isprintable() else " " for character in title)
+    assert card.title == (" ".join(shown.split()) or "The title of the paper")
     for path in skeleton.folder.glob("*.py"):
         compile(path.read_text(encoding="utf-8"), str(path), "exec")
     tomllib.loads((skeleton.folder.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))

@@ -50,12 +50,12 @@ def write_skeleton(
             raise UsageError(f"{root} is there already; nothing was written")
     if (root / room).exists():
         raise UsageError(f"{root / room} is there already; nothing was written")
-    title = " ".join(title.split()) or "The title of the paper"
+    title = _one_line(title) or "The title of the paper"
     words = {
         "slug": slug,
         "package": qualified,
-        "paper": paper or "0000.00000",
         # Inside quotes of TOML; JSON's escapes are a part of TOML's.
+        "paper": json.dumps(_one_line(paper) or "0000.00000", ensure_ascii=False)[1:-1],
         "title": json.dumps(title, ensure_ascii=False)[1:-1],
         "title_in_docstring": title.replace("\\", "").replace('"""', "'''"),
         "family": family,
@@ -72,6 +72,10 @@ def write_skeleton(
         (root / target).write_text(Template(text).substitute(words), encoding="utf-8")
     written = tuple(sorted(root / target for target in targets.values()))
     return Skeleton(folder=root / room, files=written, install=install)
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _package(slug: str) -> str:
