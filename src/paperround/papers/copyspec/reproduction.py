@@ -66,7 +66,7 @@ _SIZES = {
         mt_bench=(_QWEN_7B,),
         lookup_turns=(1, 2),
         lookup_ngrams=(3, 2),
-        real=timing.Size(n_redundant=20, n_open=5, passage_tokens=48, max_new_tokens=48),
+        real=timing.Size(n_redundant=10, n_open=4, passage_tokens=48, max_new_tokens=48),
     ),
 }
 

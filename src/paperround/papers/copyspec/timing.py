@@ -27,8 +27,8 @@ from paperround.runs.reproduction import Run
 _TIE = 1e-4
 _N_BOOTSTRAP = 2_000
 _VERIFY_LENGTHS = tuple(range(1, 12))
-_N_CALIBRATION = 4
-_N_DRAFTED = 4
+_N_CALIBRATION = 2
+_N_DRAFTED = 2
 # Of SmolLM2's 30 layers, those left out of the draft model. Without training afterwards, dropping
 # as many as nine leaves a draft of which nothing is accepted.
 _DROPPED_LAYERS = (14, 17, 20, 23, 25)
