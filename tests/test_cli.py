@@ -21,6 +21,10 @@ COMMANDS = (
     ["check"],
     ["asset", "list"],
     ["asset", "get"],
+    ["result", "list"],
+    ["result", "export"],
+    ["result", "import"],
+    ["result", "compare"],
 )
 
 

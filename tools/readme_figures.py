@@ -8,7 +8,7 @@ Nobody types a figure: a test compares the README with what this would write.
 from pathlib import Path
 
 from paperround.runs.card import Scale
-from paperround.runs.queries import shipped_result
+from paperround.runs.records import shipped_result
 from paperround.runs.results import Result
 from paperround.runs.rooms import find_rooms
 from paperround.runs.verdicts import ClaimResult, Verdict

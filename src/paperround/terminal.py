@@ -7,6 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from paperround.runs.comparison import Comparison
     from paperround.runs.results import Result
 
 # After this long a progress bar appears, on a terminal only.
@@ -26,7 +29,6 @@ def tally(result: "Result") -> str:
 
 def result_table(result: "Result") -> str:
     """The claims of a result as a table as wide as the terminal: reported beside measured."""
-    from rich.console import Console
     from rich.table import Table
 
     title = f"{result.slug} · {result.scale.value} · {result.seconds:.0f} s · {result.status}"
@@ -43,6 +45,34 @@ def result_table(result: "Result") -> str:
             str(claim.bar),
             claim.verdict.value,
         )
+    return _drawn(table)
+
+
+def comparison_table(compared: "Comparison") -> str:
+    """Two results claim by claim, and what else differs between them."""
+    from rich.table import Table
+
+    table = Table(title=compared.a.slug, title_justify="left", title_style="bold")
+    for heading in ("Claim", compared.a.id[:8], compared.b.id[:8], "Ratio", "Verdicts"):
+        table.add_column(heading, justify="left" if heading == "Claim" else "right")
+    for pair in compared.claims:
+        values = [
+            "–" if side is None or side.value is None else f"{side.value:.4g}"
+            for side in (pair.a, pair.b)
+        ]
+        verdicts = dict.fromkeys(side.verdict.value for side in (pair.a, pair.b) if side)
+        ratio = "–" if pair.ratio is None else f"{pair.ratio:.3f}"
+        table.add_row(pair.says, *values, ratio, " / ".join(verdicts))
+    facts = Table(box=None, show_header=False)
+    for fact in compared.facts:
+        if fact.differs:
+            facts.add_row(fact.name, fact.a, fact.b)
+    return f"{_drawn(table)}\n{_drawn(facts)}".rstrip()
+
+
+def _drawn(table: "Table") -> str:
+    from rich.console import Console
+
     drawn = io.StringIO()
     width = shutil.get_terminal_size((120, 40)).columns
     Console(file=drawn, width=width, force_terminal=sys.stdout.isatty()).print(table)

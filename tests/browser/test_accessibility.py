@@ -18,7 +18,11 @@ PAGES = (
     "/papers/2601.00001",
     "/runnable",
     "/runs",
-    "/verdicts",
+    "/claims",
+    "/claims?verdict=holds&sort=when&down=yes",
+    "/claims/about",
+    "/claims/little/faster",
+    "/compare",
     "/help",
     "/nowhere",
 )

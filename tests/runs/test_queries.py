@@ -15,9 +15,9 @@ from paperround.runs.queries import (
     recent_runs,
     run_by_id,
     run_progress,
-    shipped_result,
 )
 from paperround.runs.queue import State, TableQueue
+from paperround.runs.records import shipped_result
 from paperround.runs.results import Result
 
 NOON = datetime(2026, 4, 13, 12, tzinfo=UTC)

@@ -31,7 +31,11 @@ PAGES = (
     "/papers/2601.00001?scale=standard",
     "/runnable",
     "/runs",
-    "/verdicts",
+    "/claims",
+    "/claims?verdict=holds&sort=when&down=yes",
+    "/claims/about",
+    "/claims/little/faster",
+    "/compare",
     "/help",
     "/nowhere",
 )

@@ -28,7 +28,11 @@ PATHS = [
     "/papers/2601.00001",
     "/runnable",
     "/runs",
-    "/verdicts",
+    "/claims",
+    "/claims?verdict=holds&sort=when&down=yes",
+    "/claims/about",
+    "/claims/little/faster",
+    "/compare",
     "/help",
     "/healthz",
     "/api/v1/papers",
@@ -36,6 +40,9 @@ PATHS = [
     "/api/v1/search?q=counting",
     "/api/v1/runnable",
     "/api/v1/runs",
+    "/api/v1/claims",
+    "/claims.csv",
+    "/badges/little.svg",
     "/api/v1/openapi.json",
 ]
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -13,12 +14,18 @@ import psutil
 import paperround
 
 # What can change a measurement; versions of packages that are not installed are left out.
-_VERSIONS = ("torch", "transformers", "numpy", "scipy", "tokenizers", "onnxruntime", "datasketch")
+_VERSIONS = (
+    *("torch", "transformers", "accelerate", "safetensors", "tokenizers", "gguf"),
+    *("numpy", "scipy", "scikit-learn", "onnxruntime", "datasketch"),
+)
 
 
-def describe_environment(threads: int) -> dict[str, Any]:
-    """Processor, cores, memory in GB, system, versions and commit. Names no host, user or path."""
-    return {
+def describe_environment(threads: int, slug: str = "") -> dict[str, Any]:
+    """Processor, cores, memory in GB, system, versions and commit. Names no host, user or path.
+
+    `slug` is the paper that is measured: where another package brings it, that one's version too.
+    """
+    described = {
         "processor": _processor(),
         "cores": os.cpu_count() or 1,
         "threads": threads,
@@ -29,6 +36,33 @@ def describe_environment(threads: int) -> dict[str, Any]:
         "commit": _commit(),
         "versions": {name: version for name in _VERSIONS if (version := _version(name))},
     }
+    if accelerators := _accelerators():
+        described["accelerators"] = accelerators
+    if package := _package(slug):
+        described["room"] = package
+    return described
+
+
+def _package(slug: str) -> str | None:
+    """Name and version of the package that brings a paper, where it is another than this one."""
+    for point in importlib.metadata.entry_points(group="paperround.papers", name=slug):
+        if point.dist is not None and point.dist.name != "paperround":
+            return f"{point.dist.name} {point.dist.version}"
+    return None
+
+
+@cache
+def _accelerators() -> str:
+    """The names of the NVIDIA GPUs here, as their own tool gives them; empty without any."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ""
+    command = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return ", ".join(line.strip() for line in done.stdout.splitlines() if line.strip())
 
 
 def _version(distribution: str) -> str | None:

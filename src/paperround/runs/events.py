@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from paperround.errors import CardError
 from paperround.runs.card import Card
+from paperround.runs.images import decoded
 from paperround.runs.reproduction import Cell, Event
 
-# A PNG of a sample is the largest thing that belongs into an event.
+# A grid of images is the largest thing that belongs into an event.
 EVENT_LIMIT_BYTES = 4 << 20
 ALL_EVENTS_LIMIT_BYTES = 32 << 20
 
@@ -80,16 +81,24 @@ class _TextPart(_Strict):
     text: str
 
 
+# Base64, so that a page may put it into a data address as it is.
+_Png = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
+
+
 class _ImagePart(_Strict):
     label: str
-    # Base64, so that a page may put it into a data address as it is.
-    png: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
+    png: _Png
+
+
+class _GridPart(_Strict):
+    label: str
+    pngs: Annotated[list[_Png], Field(min_length=1, max_length=400)]
 
 
 class _Sample(_Strict):
     kind: Literal["sample"]
     title: str
-    parts: list[_TextPart | _ImagePart]
+    parts: list[_TextPart | _ImagePart | _GridPart]
     note: str
 
 
@@ -138,4 +147,8 @@ def read_event(line: bytes, card: Card, seeds: Collection[int]) -> Event:
             raise CardError(f"'{event['claim']}' names seed {event['seed']}, not one of the run's")
     if event["kind"] == "table" and any(len(r) != len(event["columns"]) for r in event["rows"]):
         raise CardError(f"table '{event['title']}': a row does not have a cell per column")
+    if event["kind"] == "sample":
+        for part in event["parts"]:
+            for image in [part["png"]] if "png" in part else part.get("pngs", ()):
+                decoded(image)
     return event

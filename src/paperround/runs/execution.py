@@ -118,7 +118,7 @@ def measure(
     seeds = tuple(room.card.scales[scale].seeds if seeds is None else seeds)
     # All of it before the run: a checkout may move on while it measures.
     started_at, card_sha256 = utc_now(), room.card_sha256
-    environment = describe_environment(settings.run_threads)
+    environment = describe_environment(settings.run_threads, room.slug)
     events: list[Event] = []
 
     def keep(event: Event) -> None:

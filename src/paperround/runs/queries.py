@@ -1,28 +1,30 @@
 """What is known of runs: one, the newest, its events, and what the claims stand at."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from pathlib import Path
+from statistics import median
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
 from sqlalchemy.engine import Row
 
-from paperround.errors import CardError
-from paperround.log import get_logger
 from paperround.runs.card import Scale
 from paperround.runs.progress import Progress, progress_of
 from paperround.runs.queue import State
+from paperround.runs.records import (
+    Origin,
+    ResultView,
+    find_result,
+    newest_results,
+    shipped_result,
+    view_of,
+)
 from paperround.runs.reproduction import Event
-from paperround.runs.results import Result, read_result
+from paperround.runs.results import Result
 from paperround.runs.rooms import Room
-from paperround.runs.tables import RunEventTable, RunTable
+from paperround.runs.tables import ResultTable, RunEventTable, RunTable
 from paperround.runs.verdicts import Verdict
-
-# Of ended runs, which never change.
-_MAX_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Tally:
 class RunView:
     """One run. `position` is its place in the queue, from 1, while it is queued.
 
-    `tally` and `result` are there once it has ended with a record. `recent_runs` leaves `result`
-    out, as records are large; `run_by_id` has it.
+    `tally`, `result_id` and `result` are there once it has ended with a record. `recent_runs`
+    leaves `result` out, as records are large; `run_by_id` has it.
     """
 
     id: str
@@ -65,6 +67,7 @@ class RunView:
     cancel_requested: bool
     position: int | None = None
     tally: Tally | None = None
+    result_id: str | None = None
     result: Result | None = None
 
     @property
@@ -79,11 +82,25 @@ class LatestResult:
 
     result: Result
     run_id: str | None
+    origin: Origin
+    # Measured before a claim or a bar was changed.
+    is_of_older_card: bool = False
 
     @property
     def is_shipped(self) -> bool:
         """Whether it came with the room and was not measured on this machine."""
-        return self.run_id is None
+        return self.origin is Origin.SHIPPED
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What stands for a paper at a scale: the result of its card as it is, and the newest other.
+
+    `current` is this machine's own or the one that ships; None where this card was not measured.
+    """
+
+    current: ResultView | None
+    older: ResultView | None
 
 
 @dataclass(frozen=True)
@@ -96,9 +113,12 @@ class ClaimSummary:
     is_shipped: bool
 
 
-def tally_of(result: Result) -> Tally:
+def tally_of(result: Result | ResultView) -> Tally:
     """The verdicts of a result, counted."""
-    verdicts = [claim.verdict for claim in result.claims]
+    return _tally([claim.verdict for claim in result.claims])
+
+
+def _tally(verdicts: Sequence[Verdict]) -> Tally:
     return Tally(
         holds=verdicts.count(Verdict.HOLDS),
         falls_short=verdicts.count(Verdict.FALLS_SHORT),
@@ -107,13 +127,15 @@ def tally_of(result: Result) -> Tally:
 
 
 def run_by_id(connection: Connection, run_id: str) -> RunView | None:
-    """The run with its record, or None. Stands on the primary key."""
+    """The run with its record, or None. Stands on the primary key and on `result.run_id`."""
     row = connection.execute(
-        select(*_COLUMNS, RunTable.result).where(RunTable.id == run_id)
+        select(*_COLUMNS, ResultTable.record)
+        .outerjoin(ResultTable, ResultTable.run_id == RunTable.id)
+        .where(RunTable.id == run_id)
     ).first()
     if row is None:
         return None
-    result = None if row.result is None else Result.from_json(row.result)
+    result = None if row.record is None else Result.from_json(row.record)
     return _view(connection, row, result)
 
 
@@ -128,7 +150,12 @@ def recent_runs(connection: Connection, slug: str | None = None, n: int = 20) ->
 
     An id begins with its time, so the order stands on the primary key, or on ix_run_slug.
     """
-    query = select(*_COLUMNS).order_by(RunTable.id.desc()).limit(n)
+    query = (
+        select(*_COLUMNS)
+        .outerjoin(ResultTable, ResultTable.run_id == RunTable.id)
+        .order_by(RunTable.id.desc())
+        .limit(n)
+    )
     if slug is not None:
         query = query.where(RunTable.slug == slug)
     return [_view(connection, row, None) for row in connection.execute(query).all()]
@@ -148,9 +175,9 @@ def events_after(
 
 
 def run_progress(
-    connection: Connection, run: RunView, now: datetime, earlier: Result | None = None
+    connection: Connection, run: RunView, now: datetime, earlier: Sequence[Event] = ()
 ) -> Progress:
-    """How far a run is. `earlier`, a result at the same scale, lets it estimate the time left."""
+    """How far a run is. `earlier`, by `typical_stages`, lets it estimate the time left."""
     # A table or a picture tells nothing of progress and may be megabytes.
     kinds = ("started", "stage", "progress", "stage-end", "measure")
     rows = connection.execute(
@@ -161,97 +188,121 @@ def run_progress(
         )
         .order_by(RunEventTable.number)
     )
-    stages = earlier.stages if earlier is not None and earlier.scale == run.scale else ()
-    return progress_of([(row.at, row.event) for row in rows], now, stages)
+    return progress_of([(row.at, row.event) for row in rows], now, earlier)
 
 
 def latest_results(connection: Connection, room: Room) -> dict[Scale, LatestResult]:
-    """The newest finished result of this machine at each scale, else the one that ships.
+    """What stands at each scale: this machine's newest result of this card, else the shipped one.
 
-    A local result counts only for the card that it was measured against: after an upgrade that
-    changes a claim or a bar, the shipped result shows until the paper is run again here.
+    Where only another card was measured, after an upgrade that moved a bar, its newest result is
+    there and says so (`is_of_older_card`): shown, and never counted for this card's claims.
     """
+    standing = standings(connection, [room])
     latest: dict[Scale, LatestResult] = {}
     for scale in Scale:
-        row = connection.execute(
-            select(RunTable.id, RunTable.result)
-            .where(
-                RunTable.slug == room.slug,
-                RunTable.scale == scale.value,
-                RunTable.state == State.FINISHED,
-            )
-            .order_by(RunTable.ended_at.desc())
-            .limit(1)
-        ).first()
-        if row is not None and row.result["card_sha256"] == room.card_sha256:
-            latest[scale] = LatestResult(Result.from_json(row.result), row.id)
-        elif (shipped := shipped_result(room, scale)) is not None:
-            latest[scale] = LatestResult(shipped, None)
+        stands = standing.get((room.slug, scale))
+        if stands is None:
+            continue
+        view = stands.current or stands.older
+        if view is None:
+            continue
+        shipped = shipped_result(room, scale)
+        if shipped is not None and shipped.id == view.id:
+            result = shipped
+        else:
+            result = find_result(connection, view.id)[1]
+        latest[scale] = LatestResult(
+            result, view.run_id, view.origin, is_of_older_card=view.card_sha256 != room.card_sha256
+        )
     return latest
 
 
-def shipped_result(room: Room, scale: Scale) -> Result | None:
-    """The result that ships with a room at a scale, read again only when its file has changed."""
-    path = room.results_dir / f"{scale}.json"
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return None
-    try:
-        return _read_once(path, stat.st_mtime_ns, stat.st_size)
-    except CardError as error:
-        # One broken file hides one result, not the page that lists fifty papers.
-        get_logger().warning("result.unreadable", slug=room.slug, error=str(error))
-        return None
+def standings(connection: Connection, rooms: Iterable[Room]) -> dict[tuple[str, Scale], Standing]:
+    """What stands for each paper at each scale; a scale without any result is absent.
+
+    Imported results never stand here: they say what another machine measured.
+    """
+    newest: dict[tuple[str, Scale], list[ResultView]] = {}
+    for view in newest_results(connection):
+        if view.origin is not Origin.IMPORTED:
+            newest.setdefault((view.slug, view.scale), []).append(view)
+    found = {}
+    for room in rooms:
+        for scale in Scale:
+            views = newest.get((room.slug, scale), [])
+            shipped = shipped_result(room, scale)
+            if shipped is not None and shipped.status == "finished":
+                # Of the shipped ones that were kept, only the one that ships now may stand.
+                views = [view for view in views if view.origin is Origin.HERE or _other(room, view)]
+                if all(view.id != shipped.id for view in views):
+                    views = [view_of(shipped, Origin.SHIPPED), *views]
+            if views:
+                found[room.slug, scale] = _standing(room, views)
+    return found
+
+
+def _other(room: Room, view: ResultView) -> bool:
+    return view.card_sha256 != room.card_sha256
+
+
+def _standing(room: Room, views: Sequence[ResultView]) -> Standing:
+    """`views` has at most one of each card and origin."""
+    current = [view for view in views if not _other(room, view)]
+    older = [view for view in views if _other(room, view)]
+    return Standing(
+        # This machine's own before the one that ships.
+        current=min(current, key=lambda view: view.origin is not Origin.HERE, default=None),
+        older=max(older, key=lambda view: view.number, default=None),
+    )
 
 
 def claim_summary(connection: Connection, rooms: Iterable[Room]) -> dict[str, ClaimSummary]:
     """Where each room's claims stand, by slug; a room that has no result at any scale is absent.
 
-    Cheap enough for a page of papers: one query, and records are read once each.
+    Cheap enough for a page of papers: one query, and digests are read once each. Results of
+    another card count for nothing here.
     """
-    newest = (
-        select(
-            RunTable.slug,
-            RunTable.scale,
-            RunTable.id,
-            func.row_number()
-            .over(
-                partition_by=(RunTable.slug, RunTable.scale),
-                order_by=(RunTable.ended_at.desc(), RunTable.id.desc()),
-            )
-            .label("place"),
-        )
-        .where(RunTable.state == State.FINISHED)
-        .subquery()
-    )
-    local = {
-        (row.slug, row.scale): row.id
-        for row in connection.execute(
-            select(newest.c.slug, newest.c.scale, newest.c.id).where(newest.c.place == 1)
-        )
-    }
+    rooms = list(rooms)
+    standing = standings(connection, rooms)
     summaries = {}
     for room in rooms:
         for scale in reversed(Scale):
-            summary = _summary(connection, room, scale, local.get((room.slug, scale.value)))
-            if summary is not None:
-                summaries[room.slug] = summary
+            stands = standing.get((room.slug, scale))
+            if stands is not None and stands.current is not None:
+                is_shipped = stands.current.origin is Origin.SHIPPED
+                tally = tally_of(stands.current)
+                summaries[room.slug] = ClaimSummary(room.slug, scale, tally, is_shipped)
                 break
     return summaries
 
 
-def _summary(
-    connection: Connection, room: Room, scale: Scale, run_id: str | None
-) -> ClaimSummary | None:
-    if run_id is not None:
-        remembered = _remembered(connection, run_id)
-        if remembered is not None and remembered[1] == room.card_sha256:
-            return ClaimSummary(room.slug, scale, remembered[0], is_shipped=False)
-    shipped = shipped_result(room, scale)
-    if shipped is None:
-        return None
-    return ClaimSummary(room.slug, scale, tally_of(shipped), is_shipped=True)
+def typical_stages(connection: Connection, room: Room, scale: Scale, n: int = 5) -> list[Event]:
+    """How long each stage takes here: the median over this machine's last finished runs.
+
+    Where nothing was run here, the stages of the result that ships. Only runs with the same
+    stages as the last one tell of it. Reads `n` records; stands on ix_result_card.
+    """
+    records = connection.scalars(
+        select(ResultTable.record["stages"])
+        .where(
+            ResultTable.slug == room.slug,
+            ResultTable.scale == scale.value,
+            ResultTable.card_sha256 == room.card_sha256,
+            ResultTable.status == "finished",
+            ResultTable.origin == Origin.HERE,
+        )
+        .order_by(ResultTable.number.desc())
+        .limit(n)
+    ).all()
+    if not records:
+        shipped = shipped_result(room, scale)
+        return list(shipped.stages) if shipped is not None else []
+    names = [stage["stage"] for stage in records[0]]
+    alike = [stages for stages in records if [stage["stage"] for stage in stages] == names]
+    return [
+        {"stage": name, "seconds": median(stages[place]["seconds"] for stages in alike)}
+        for place, name in enumerate(names)
+    ]
 
 
 _COLUMNS = (
@@ -267,16 +318,15 @@ _COLUMNS = (
     RunTable.ended_at,
     RunTable.attempts,
     RunTable.cancel_requested,
+    ResultTable.id.label("result_id"),
+    ResultTable.digest,
 )
 
 
 def _view(connection: Connection, row: Row[*tuple[Any, ...]], result: Result | None) -> RunView:
     state, tally = State(row.state), None
-    if result is not None:
-        tally = tally_of(result)
-    elif state not in (State.QUEUED, State.RUNNING):
-        remembered = _remembered(connection, row.id)
-        tally = None if remembered is None else remembered[0]
+    if row.digest is not None:
+        tally = _tally([Verdict(claim["verdict"]) for claim in row.digest["claims"]])
     return RunView(
         id=row.id,
         slug=row.slug,
@@ -291,6 +341,7 @@ def _view(connection: Connection, row: Row[*tuple[Any, ...]], result: Result | N
         cancel_requested=row.cancel_requested,
         position=_position(connection, row) if state is State.QUEUED else None,
         tally=tally,
+        result_id=row.result_id,
         result=result,
     )
 
@@ -311,25 +362,3 @@ def _position(connection: Connection, row: Row[*tuple[Any, ...]]) -> int:
         select(func.count()).select_from(RunTable).where(RunTable.state == State.QUEUED, earlier)
     )
     return before.scalar_one() + 1
-
-
-# The tally and the card's checksum of ended runs, by id. An ended run never changes and no two
-# databases share an id, so nothing here can go stale.
-_tallies: dict[str, tuple[Tally, str]] = {}
-
-
-def _remembered(connection: Connection, run_id: str) -> tuple[Tally, str] | None:
-    if run_id not in _tallies:
-        data = connection.execute(select(RunTable.result).where(RunTable.id == run_id)).scalar()
-        if data is None:
-            return None
-        result = Result.from_json(data)
-        if len(_tallies) >= _MAX_REMEMBERED:
-            _tallies.clear()
-        _tallies[run_id] = (tally_of(result), result.card_sha256)
-    return _tallies[run_id]
-
-
-@lru_cache(maxsize=512)
-def _read_once(path: Path, _mtime_ns: int, _size: int) -> Result:
-    return read_result(path)

@@ -26,6 +26,8 @@ from paperround.clock import utc_now
 from paperround.db import read, write
 from paperround.runs.card import Scale
 from paperround.runs.processes import has_ended
+from paperround.runs.records import Origin, keep_result
+from paperround.runs.results import Result
 from paperround.runs.tables import RunTable
 
 LEASE_S = 60.0
@@ -97,7 +99,10 @@ class Queue(Protocol):
         reason: str,
         result: dict[str, Any] | None,
     ) -> bool:
-        """Ends the run in the caller's transaction; False, and nothing done, if it was let go."""
+        """Ends the run in the caller's transaction and keeps its result, where there is one.
+
+        False, and nothing done, if it was let go.
+        """
 
     def abandoned(self) -> list[Claimed]:
         """The runs whose worker has ended, or has not renewed its lease for `LEASE_S`."""
@@ -218,10 +223,14 @@ class TableQueue:
                 reason=reason,
                 ended_at=self._now(),
                 leased_until=None,
-                result=result,
             )
         )
-        return ended.rowcount == 1
+        if ended.rowcount != 1:
+            return False
+        if result is not None:
+            record = Result.from_json(result)
+            keep_result(connection, record, Origin.HERE, run_id=claimed.run_id, now=self._now)
+        return True
 
     def abandoned(self) -> list[Claimed]:
         """See `Queue.abandoned`. Stands on ix_run_queue."""

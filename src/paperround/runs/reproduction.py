@@ -16,6 +16,7 @@ from typing import Any
 from paperround.errors import CardError
 from paperround.kit.assets import find_asset
 from paperround.runs.card import Card, Scale
+from paperround.runs.images import ALL_IMAGES_LIMIT_BYTES, png_of
 
 Event = dict[str, Any]
 Number = float | int
@@ -23,7 +24,6 @@ Cell = str | float | int | bool | None
 
 # A stage that advances a million times must not send a million events.
 _PROGRESS_INTERVAL_S = 0.1
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 class Stage:
@@ -63,6 +63,7 @@ class Run:
         self.card, self.scale, self.seeds = card, Scale(scale), tuple(seeds)
         self.scratch, self.threads = scratch, threads
         self._emit = emit
+        self._image_bytes = 0
 
     def asset(self, name: str) -> Path:
         """The folder of an asset, its checksums verified.
@@ -165,17 +166,31 @@ class Run:
             }
         )
 
-    def sample(self, title: str, parts: Mapping[str, str | bytes], note: str = "") -> None:
-        """Something a person wants to see: named texts, or PNG images as bytes, side by side."""
-        shown = []
+    def sample(self, title: str, parts: Mapping[str, Any], note: str = "") -> None:
+        """Something a person wants to see: named texts or images, side by side.
+
+        A part is a text, an image, or a list of images, which is shown as a grid. An image is PNG
+        as bytes or an array (`images.png_of`). Of texts, the differences are marked. Raises
+        CardError for an image above 1 MiB, or where the run's images pass 12 MiB together.
+        """
+        shown: list[dict[str, Any]] = []
         for label, part in parts.items():
-            if isinstance(part, bytes):
-                if not part.startswith(_PNG_MAGIC):
-                    raise CardError(f"sample '{title}': '{label}' is bytes but not a PNG")
-                image = base64.b64encode(part).decode("ascii")
-                shown.append({"label": label, "png": image})
-            else:
+            if isinstance(part, str):
                 shown.append({"label": label, "text": part})
+                continue
+            several = isinstance(part, list | tuple)
+            try:
+                pngs = [png_of(image) for image in (part if several else [part])]
+            except CardError as error:
+                raise CardError(f"sample '{title}': '{label}': {error}") from error
+            self._image_bytes += sum(map(len, pngs))
+            if self._image_bytes > ALL_IMAGES_LIMIT_BYTES:
+                raise CardError(
+                    f"sample '{title}': the run's images have more than "
+                    f"{ALL_IMAGES_LIMIT_BYTES >> 20} MiB together"
+                )
+            texts = [base64.b64encode(png).decode("ascii") for png in pngs]
+            shown.append({"label": label, **({"pngs": texts} if several else {"png": texts[0]})})
         self._emit({"kind": "sample", "title": title, "parts": shown, "note": note})
 
     def note(self, text: str) -> None:

@@ -1,15 +1,18 @@
 """The record of one run: measurements, verdicts, environment, and what it showed, as one JSON file.
 
-A result is written by the program that measured it and is never changed afterwards. Shipped results
-stand in a room's `results/<scale>.json`, those of this machine in its database.
+A result is written by the program that measured it and is never changed afterwards. Its address is
+a checksum of what was measured, so that two places that hold it call it the same. Shipped results
+stand in a room's `results/<scale>.json`; all that a place knows of, in its database (`records.py`).
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,6 +47,8 @@ class Result:
     notes: tuple[str, ...] = ()
     stages: tuple[Event, ...] = ()
     assets: dict[str, str] = field(default_factory=dict)
+    # The card as it was, JSON-ready; None in records from before it was kept.
+    card: dict[str, Any] | None = None
     format: int = FORMAT
 
     @classmethod
@@ -87,7 +92,22 @@ class Result:
             notes=tuple(event["text"] for event in by_kind.get("note", [])),
             stages=tuple(by_kind.get("stage-end", [])),
             assets={event["name"]: event["sha256"] for event in by_kind.get("asset", [])},
+            card=card.model_dump(mode="json", exclude_none=True),
         )
+
+    @cached_property
+    def id(self) -> str:
+        """The SHA-256 of what was measured: the result's address, wherever it is kept.
+
+        Verdicts are left out, since they follow from the card and the measurements: whoever edits
+        one in a file changes nothing, for it is computed again where the file is imported.
+        """
+        measured = self.to_json()
+        del measured["claims"]
+        # Keys that came later are left out where they say nothing: old records keep their address.
+        if measured["card"] is None:
+            del measured["card"]
+        return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
 
     @property
     def holds(self) -> bool:
@@ -113,10 +133,15 @@ class Result:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The record from `to_json`'s data. Raises CardError where it is of another format."""
+        """The record from `to_json`'s data, its verdicts as they were given then.
+
+        Raises CardError where it is of another format. A file from elsewhere is read by
+        `exchange.read_foreign`, which believes less.
+        """
         found = data.get("format") if isinstance(data, dict) else None
         if found != FORMAT:
             raise CardError(f"a result of format {found!r}; this program reads {FORMAT}")
+        data = {key: value for key, value in data.items() if key != "id"}
         claims = tuple(
             ClaimResult(
                 **{
@@ -144,7 +169,7 @@ class Result:
         """What `paperround run --json` prints of it, on one line: DESIGN's contract."""
         data = self.to_json()
         keys = ("paper", "slug", "scale", "status", "reason", "seconds", "claims", "environment")
-        return {key: data[key] for key in keys}
+        return {key: data[key] for key in keys} | {"result": self.id}
 
     def write(self, path: Path) -> None:
         """Writes the record as a JSON file, whole or not at all."""

@@ -1,4 +1,4 @@
-"""The schema of runs: one row per run, and the events that it has emitted so far."""
+"""The schema of runs: a row per run, the events that it has emitted, and the results."""
 
 from datetime import datetime
 from typing import Any
@@ -32,8 +32,6 @@ class RunTable(Table):
     # How often a worker has started it: a worker that dies gives its run back, once.
     attempts: Mapped[int] = mapped_column(default=0)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
-    # The record (`Result.to_json`) once the run has ended.
-    result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
     __table_args__ = (
         Index("ix_run_queue", "state", "priority", "queued_at"),
@@ -50,3 +48,35 @@ class RunEventTable(Table):
     number: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[datetime] = mapped_column(UtcDateTime)
     event: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class ResultTable(Table):
+    """A result that this place knows of: measured here, shipped with a room, or imported."""
+
+    __tablename__ = "result"
+
+    # The order in which results came here, which no clock can turn around.
+    number: Mapped[int] = mapped_column(primary_key=True)
+    # `Result.id`, the checksum of what was measured.
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    slug: Mapped[str] = mapped_column(String(60))
+    scale: Mapped[str] = mapped_column(String(10))
+    # finished, failed, cancelled
+    status: Mapped[str] = mapped_column(String(10))
+    card_sha256: Mapped[str] = mapped_column(String(64))
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # here, shipped, imported
+    origin: Mapped[str] = mapped_column(String(10))
+    # Of an imported one, where whoever imported it says that it comes from.
+    origin_note: Mapped[str] = mapped_column(Text)
+    kept_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # A result outlives its run.
+    run_id: Mapped[str | None] = mapped_column(
+        ForeignKey("run.id", ondelete="SET NULL"), unique=True
+    )
+    # What lists show, so that they need not read records: made of the record by `records.digest`.
+    digest: Mapped[dict[str, Any]] = mapped_column(JSON)
+    # `Result.to_json`; last, since it may be megabytes.
+    record: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+    __table_args__ = (Index("ix_result_card", "slug", "scale", "card_sha256", "number"),)

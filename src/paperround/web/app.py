@@ -11,16 +11,18 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import paperround
-from paperround.db import open_database
+from paperround.db import open_database, write
 from paperround.discovery.searching import Searcher
 from paperround.errors import ForbiddenError, UsageError
 from paperround.log import get_logger
+from paperround.runs.records import keep_shipped
 from paperround.runs.rooms import find_rooms
 from paperround.settings import Settings
 from paperround.web import failures, guard
+from paperround.web.api import claims as api_claims
 from paperround.web.api import papers as api_papers
 from paperround.web.api import runs as api_runs
-from paperround.web.pages import feed, papers, plain, runnable, runs, search
+from paperround.web.pages import claims, feed, papers, plain, results, runnable, runs, search
 from paperround.web.rendering import STATIC
 from paperround.web.site import Site
 from paperround.work import work_in_threads
@@ -45,6 +47,8 @@ def create_app(
     for slug, reason in broken.items():
         log.warning("room.broken", slug=slug, reason=reason)
     engine = open_database(settings)
+    with write(engine) as connection:
+        keep_shipped(connection, rooms.values())
     site = Site(
         settings=settings,
         engine=engine,
@@ -78,9 +82,10 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.site = site
-    for router in (api_papers.router, api_runs.router):
+    for router in (api_papers.router, api_runs.router, api_claims.router):
         app.include_router(router, prefix="/api/v1")
-    for page in (feed, search, runnable, runs, papers, plain):
+    app.include_router(api_claims.short_router, prefix="/api", include_in_schema=False)
+    for page in (feed, search, runnable, runs, claims, results, papers, plain):
         app.include_router(page.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     failures.install(app)

@@ -1,11 +1,14 @@
-"""Claims as the pages show them: how many hold, and where the measured values stand."""
+"""Claims as the pages show them: how many hold, where values stand, which of them are asked for."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+from fastapi import Depends, Query
 from sqlalchemy import Connection
 
+from paperround.runs.board import SORTS, BoardRow, Filter, select_rows, sort_rows
 from paperround.runs.queries import ClaimSummary, Tally, claim_summary
 from paperround.runs.verdicts import ClaimResult
 from paperround.web.site import Site
@@ -86,3 +89,28 @@ def claim_plot(claim: ClaimResult) -> ClaimPlot | None:
         points=tuple(place(value) for value in claim.measured),
         reported=place(reported[0]) if reported else None,
     )
+
+
+def asked_filter(
+    family: Annotated[str, Query(max_length=60)] = "",
+    paper: Annotated[str, Query(max_length=60)] = "",
+    verdict: Annotated[str, Query(max_length=20)] = "",
+    scale: Annotated[str, Query(max_length=10)] = "",
+    q: Annotated[str, Query(max_length=200, description="words that must all occur")] = "",
+    changed: Annotated[bool, Query(description="only claims whose verdict has changed")] = False,
+) -> Filter:
+    """The filter that an address names."""
+    return Filter(family, paper, verdict, scale, q.strip(), changed)
+
+
+FilterAsked = Annotated[Filter, Depends(asked_filter)]
+SortAsked = Annotated[str, Query(max_length=20, description=f"one of {', '.join(SORTS)}")]
+Descending = Annotated[bool, Query(alias="down", description="the largest first")]
+
+
+def chosen_rows(
+    everything: Sequence[BoardRow], wanted: Filter, sort: str, down: bool
+) -> list[BoardRow]:
+    """The rows that pass the filter, sorted; in the board's own order where no column is named."""
+    rows = select_rows(everything, wanted)
+    return sort_rows(rows, sort, descending=down) if sort else rows

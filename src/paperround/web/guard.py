@@ -35,7 +35,10 @@ _MAX_BODY_BYTES = 64 * 1024
 
 
 class SecurityHeaders:
-    """Adds the security headers to every response, those of static files and errors too."""
+    """Adds the security headers to every response, those of static files and errors too.
+
+    One that a response sets itself stays as it is: a badge is made to be shown elsewhere.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -45,8 +48,10 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                own = message.get("headers", ())
+                set_already = {key.lower() for key, _ in own}
                 extra = [(key.encode(), value.encode()) for key, value in SECURITY_HEADERS.items()]
-                message["headers"] = [*message.get("headers", ()), *extra]
+                message["headers"] = [*own, *(h for h in extra if h[0] not in set_already)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

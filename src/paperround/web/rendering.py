@@ -15,6 +15,7 @@ from paperround.catalogue.records import Paper
 from paperround.runs.queries import tally_of
 from paperround.web import claims, tex, wording
 from paperround.web.readme import readme_html
+from paperround.web.samples import shown_samples
 
 STATIC = Path(__file__).with_name("static")
 _EXCERPT_CHARACTERS = 330
@@ -50,6 +51,17 @@ def render(
     return HTMLResponse(body, status_code=status, headers=headers)
 
 
+def kept_response(
+    request: Request, body: str, media_type: str, headers: dict[str, str], status: int = 200
+) -> Response:
+    """The body with an ETag over it, or 304 where the asker has it already."""
+    etag = f'W/"{hashlib.sha256(body.encode()).hexdigest()[:20]}"'
+    headers = {**headers, "etag": etag}
+    if status == 200 and etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(body, status_code=status, media_type=media_type, headers=headers)
+
+
 def wants_fragment(request: Request) -> bool:
     """Whether htmx asks for a part of a page that it has already."""
     return request.headers.get("hx-request-type") == "partial"
@@ -75,6 +87,7 @@ def environment() -> Environment:
         host=wording.host,
         capitalize_first=wording.capitalize_first,
         machine=wording.machine,
+        short_machine=wording.short_machine,
         plot_of=claims.claim_plot,
         readme=readme_html,
         scheme_name=wording.scheme_name,
@@ -92,6 +105,7 @@ def environment() -> Environment:
         tally_of=tally_of,
         tally_says=claims.tally_says,
         tally_state=claims.tally_state,
+        shown_samples=shown_samples,
     )
     return made
 

@@ -133,6 +133,16 @@ def scheme_name(scheme: str) -> str:
     return _SCHEMES.get(scheme, scheme)
 
 
+def short_machine(environment: Mapping[str, Any]) -> str:
+    """The same for a narrow column: `AMD EPYC 9B45, 2 cores`, without signs of trade marks."""
+    name = re.sub(
+        r"\((R|TM)\)|\bCPU\b|@.*|\bProcessor\b", "", str(environment.get("processor", ""))
+    )
+    cores = environment.get("cores")
+    parts = [" ".join(name.split()) or "unknown", count(cores, "core") if cores else ""]
+    return ", ".join(part for part in parts if part)
+
+
 def machine(environment: Mapping[str, Any]) -> str:
     """What a result was measured on: `AMD EPYC 9B45, 2 cores, 16 GB`."""
     parts = [str(environment.get("processor") or "an unknown processor")]

@@ -14,9 +14,11 @@ from paperround.catalogue.records import Paper, PaperDetail, PaperId
 from paperround.db import read
 from paperround.errors import NotFoundError, UsageError
 from paperround.runs.actions import queue_run
+from paperround.runs.board import changes_of, spread_of
 from paperround.runs.card import Scale
 from paperround.runs.charts import charts_of
 from paperround.runs.queries import LatestResult, Tally, latest_results, recent_runs, tally_of
+from paperround.runs.records import results_kept
 from paperround.runs.rooms import Room
 from paperround.runs.verdicts import judge
 from paperround.web import claims, wording
@@ -28,6 +30,7 @@ router = APIRouter()
 
 _SIMILAR = 6
 _RUNS_SHOWN = 5
+_RESULTS_SHOWN = 12
 _README_LIMIT_BYTES = 512 << 10
 
 
@@ -94,8 +97,14 @@ def _room_context(
     else:
         raise UsageError(f"no scale '{asked[:40]}' here; there are {', '.join(scales)}")
     latest = results.get(scale)
-    largest = next((results[s] for s in reversed(scales) if s in results), None)
+    # What was measured with another card is told beside this card's claims, and decides nothing.
+    older = latest if latest is not None and latest.is_of_older_card else None
+    latest = None if older else latest
+    counted = {s: found for s, found in results.items() if not found.is_of_older_card}
+    largest = next((counted[s] for s in reversed(scales) if s in counted), None)
     runs = recent_runs(connection, room.slug, _RUNS_SHOWN)
+    kept = results_kept(connection, [room.slug])
+    at_scale = [view for view in kept if view.scale is scale]
     return {
         "room": room,
         "scales": [s.value for s in scales],
@@ -103,13 +112,29 @@ def _room_context(
         "scale": scale.value,
         "notes_of_scale": room.card.scales[scale],
         "latest": latest,
+        "older": older,
+        "spreads": {
+            claim.id: spread
+            for claim in room.card.claims
+            if (spread := spread_of(at_scale, room.card_sha256, claim.id)) is not None
+        },
+        "changes": sorted(
+            (
+                (change, claim)
+                for claim in room.card.claims
+                for change in changes_of(at_scale, claim.id)
+            ),
+            key=lambda pair: pair[0].at,
+        ),
+        "kept": kept[: -_RESULTS_SHOWN - 1 : -1],
+        "n_kept": len(kept),
         "summary": tally_of(largest.result) if largest else Tally(0, 0, len(room.card.claims)),
         "unmeasured": judge(room.card, scale, [], "not measured yet"),
         "charts": charts_of(latest.result, site.settings) if latest else [],
         "closed": why_runs_are_closed(request, local_only=site.local_only),
         "active": next((run for run in runs if run.is_active), None),
         "runs": runs,
-        "costs": {s.value: _cost(room, s, results.get(s)) for s in scales},
+        "costs": {s.value: _cost(room, s, counted.get(s)) for s in scales},
         "full": None if Scale.FULL in scales else room.card.scales[Scale.FULL].about,
         "readme_text": _readme(room.folder / "README.md"),
     }

@@ -12,12 +12,6 @@ from paperround.web.site import SiteHere
 router = APIRouter()
 
 
-@router.get("/verdicts")
-def verdicts(request: Request) -> Response:
-    """What a verdict says, and what it does not."""
-    return render(request, "verdicts.html")
-
-
 @router.get("/help")
 def keyboard(request: Request) -> Response:
     """How to get about: keys, search, the API."""

@@ -26,7 +26,7 @@ from paperround.runs.queries import (
     recent_runs,
     run_by_id,
     run_progress,
-    shipped_result,
+    typical_stages,
 )
 from paperround.runs.reproduction import Event
 from paperround.runs.rooms import Room
@@ -134,7 +134,7 @@ def _context(
         measured: list[_Measured] = []
         progress = None
         if found.is_active:
-            earlier = shipped_result(room, found.scale) if room else None
+            earlier = typical_stages(connection, room, found.scale) if room else []
             progress = run_progress(connection, found, utc_now(), earlier)
             by_claim = (seen or _Measurements()).read_on(connection, run_id)
             measured = _measured_so_far(room, by_claim)
