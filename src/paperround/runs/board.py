@@ -71,6 +71,11 @@ class BoardRow:
         """What was measured: the newest run's value, which the bar is held against."""
         return self.figure.value if self.figure else None
 
+    @property
+    def measured_at(self) -> datetime | None:
+        """When the run that measured it began; None where the claim was not measured."""
+        return self.result.started_at if self.result and self.value is not None else None
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -200,7 +205,7 @@ def row_json(row: BoardRow) -> dict[str, Any]:
         "bar": row.bar,
         "verdict": row.verdict.value,
         "reason": row.reason,
-        "measured_at": result.started_at.isoformat() if result else None,
+        "measured_at": row.measured_at.isoformat() if row.measured_at else None,
         "origin": result.origin.value if result else None,
         "result": result.id if result else None,
         "processor": environment.get("processor"),
@@ -273,9 +278,11 @@ SORTS: dict[str, Callable[[BoardRow], Any]] = {
     "measured": lambda row: row.value,
     "bar": _limit,
     "verdict": lambda row: _VERDICT_ORDER[row.verdict],
-    "when": lambda row: row.result.started_at if row.result else None,
+    "when": lambda row: row.measured_at,
     "machine": lambda row: (
-        str(row.result.environment.get("processor", "")).casefold() if row.result else None
+        str(row.result.environment.get("processor", "")).casefold()
+        if row.result and row.measured_at
+        else None
     ),
 }
 

@@ -35,7 +35,7 @@ _HEADINGS = {
     "claim": "Claim",
     "scale": "Scale",
     "reported": "Reported",
-    "measured": "Measured here",
+    "measured": "Measured",
     "bar": "Bar",
     "verdict": "Verdict",
     "when": "When",
