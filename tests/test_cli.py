@@ -86,6 +86,12 @@ def test_help_imports_no_room() -> None:
         (["asset", "get"], "name an asset"),
         (["check", "nothing"], "no runnable paper 'nothing'"),
         (["serve", "--port", "99999"], "--port"),
+        (["result", "export", "abc"], "'abc' is no result's id"),
+        (["result", "export", "0" * 64], "no result '0000"),
+        (["result", "export", "0" * 64, "--format", "clay"], "no format 'clay'; there are"),
+        (["result", "import", "/no/such/file"], "/no/such/file: No such file"),
+        (["result", "compare", "0" * 64, "1" * 64], "no result '0000"),
+        (["result", "list", "nothing"], "no runnable paper 'nothing'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -208,3 +214,38 @@ def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
 
 def test_the_home_of_a_test_is_its_own(settings: Settings, tmp_path: Path) -> None:
     assert settings.home.is_relative_to(tmp_path)
+
+
+def test_a_result_is_exported_imported_elsewhere_and_compared(tmp_path: Path) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    listed = paperround("result", "list", "copyspec", "--json", home=here)
+    [shipped] = json.loads(listed.stdout)
+    assert (shipped["origin"], shipped["scale"]) == ("shipped", "quick")
+    file = tmp_path / "result.json"
+    exported = paperround("result", "export", shipped["id"][:12], "-o", str(file), home=here)
+    assert (exported.returncode, exported.stdout) == (0, "")
+    arguments = ["import", str(file), "--from", "the other one", "--json"]
+    imported = paperround("result", *arguments, home=elsewhere)
+    assert imported.returncode == 0, imported.stderr
+    assert json.loads(imported.stdout)["result"] == shipped["id"]
+    compared = paperround("result", "compare", *[shipped["id"]] * 2, "--json", home=elsewhere)
+    assert compared.returncode == 0, compared.stderr
+    assert json.loads(compared.stdout)["comparable"] is True
+    table = paperround("result", "compare", *[shipped["id"]] * 2, home=elsewhere)
+    assert "Ratio" in table.stdout
+    for form, begins in (("markdown", "# "), ("notebook", "{"), ("json", "{")):
+        done = paperround("result", "export", shipped["id"], "--format", form, home=here)
+        assert done.stdout.startswith(begins)
+
+
+def test_a_changed_file_is_rejected_and_the_others_go_in(tmp_path: Path) -> None:
+    [shipped] = json.loads(paperround("result", "list", "copyspec", "--json", home=tmp_path).stdout)
+    text = paperround("result", "export", shipped["id"], home=tmp_path).stdout
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_text(text)
+    bad.write_text(json.dumps({**json.loads(text), "seconds": 1.0}))
+    done = paperround("result", "import", str(bad), str(good), home=tmp_path / "other")
+    assert done.returncode == 1
+    assert "changed after it was exported" in done.stderr
+    assert shipped["id"] in done.stdout
+    assert "Traceback" not in done.stderr

@@ -42,11 +42,17 @@ def test_axe_finds_nothing(open_page: OpenPage, scheme: str) -> None:
 def test_axe_finds_nothing_on_a_run_and_its_result(open_page: OpenPage, scheme: str) -> None:
     page = open_page("/papers/2601.00001", color_scheme=scheme, bypass_csp=True)
     page.get_by_role("button", name="Run", exact=True).click()
-    page.locator("progress").wait_for()
+    page.locator(".stages progress").wait_for()
     assert findings(page) == []
     page.locator(".run-state.finished").wait_for(timeout=60_000)
     assert findings(page) == []
-    page.get_by_role("link", name="The paper").click()
+    page.get_by_role("link", name="The result").click()
+    page.locator("summary").last.click()
+    assert findings(page) == []
+    result = page.url.rpartition("/")[2]
+    page.goto(f"/compare?a={result}&b={result}")
+    assert findings(page) == []
+    page.goto("/papers/2601.00001")
     for details in page.locator("details").all():
         details.locator("summary").click()
     assert findings(page) == []

@@ -62,7 +62,7 @@ def test_run_shows_its_progress_and_then_its_claims(open_page: OpenPage) -> None
     page = open_page("/papers/2601.00001")
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page).to_have_url(re.compile("/runs/[0-9A-Z]{26}$"))
-    expect(page.locator("progress")).to_be_visible()
+    expect(page.locator(".stages progress")).to_be_visible()
     expect(page.get_by_role("heading", name="Measured so far")).to_be_visible()
     expect(page.locator(".run-state")).to_have_text("finished", timeout=60_000)
     expect(page.locator("#claim-faster .verdict")).to_have_text("holds")
@@ -71,6 +71,47 @@ def test_run_shows_its_progress_and_then_its_claims(open_page: OpenPage) -> None
     expect(page.locator(".chart svg")).to_be_visible()
     page.get_by_role("link", name="The paper").click()
     expect(page.locator(".provenance")).to_contain_text("Measured on this machine")
+
+
+def test_from_the_board_to_a_claim_its_result_and_a_comparison(open_page: OpenPage) -> None:
+    page = open_page("/papers/2601.00001")
+    for _ in range(2):
+        page.goto("/papers/2601.00001")
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(page.locator(".run-state")).to_have_text("finished", timeout=60_000)
+    page.get_by_role("link", name="Claims", exact=True).click()
+    page.get_by_label("Words").fill("counting by twos")
+    page.get_by_label("Scale").select_option("quick")
+    page.get_by_role("button", name="Show").click()
+    expect(page).to_have_url(re.compile(r"/claims\?q=counting.by.twos.*scale=quick"))
+    expect(page.locator(".board tbody tr")).to_have_count(1)
+    expect(page.locator(".board .verdict")).to_have_text("holds")
+    page.locator(".board thead").get_by_role("link", name="When").click()
+    expect(page.locator("th[aria-sort=ascending]")).to_contain_text("When")
+    expect(page.get_by_label("Words")).to_have_value("counting by twos")
+    page.get_by_role("link", name="Counting by twos is faster").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Counting by twos is faster")
+    badge = page.get_by_role("img", name="The claim's badge")
+    assert badge.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+    page.get_by_role("button", name="Compare A with B").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Two results, side by side")
+    expect(page.locator(".note")).to_contain_text("no two verdicts that contradict each other")
+    page.locator(".sides a").first.click()
+    expect(page).to_have_url(re.compile("/results/[0-9a-f]{64}$"))
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Notebook").click()
+    assert download.value.suggested_filename.endswith(".ipynb")
+
+
+def test_the_board_is_filtered_and_sorted_without_javascript(open_page: OpenPage) -> None:
+    page = open_page("/claims", java_script_enabled=False)
+    page.get_by_label("Verdict", exact=True).select_option("not measured")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator(".board .verdict").first).to_have_text("not measured")
+    page.locator(".board thead").get_by_role("link", name="Reported").click()
+    page.locator(".board thead").get_by_role("link", name="Reported").click()
+    expect(page.locator("th[aria-sort=descending]")).to_contain_text("Reported")
+    expect(page).to_have_url(re.compile("verdict=not.measured"))
 
 
 def test_a_run_can_be_cancelled_without_javascript(open_page: OpenPage) -> None:

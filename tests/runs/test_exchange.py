@@ -84,6 +84,13 @@ def test_a_verdict_in_a_file_is_computed_again_and_said(make_room):
         ({"seeds": ["one"]}, "seeds"),
         ({"environment": {"a": {"b": {"c": 1}}}}, "environment"),
         ({"status": "excellent"}, "status"),
+        ({"seconds": "1.0"}, "seconds"),
+        ({"environment": {"cores": "two"}}, "environment.cores"),
+        ({"environment": {"memory_gb": "lots"}}, "environment.memory_gb"),
+        ({"environment": {"versions": ["torch"]}}, "environment.versions"),
+        ({"environment": {"x" * 400: 1}}, "environment"),
+        ({"started_at": "0001-01-01T00:00:00+14:00"}, "the year 1"),
+        ({"claims": [{"id": [], "verdict": {}}], "seconds": 2}, "changed after"),
         ({"measurements": [{"claim": "better", "value": 1.0}]}, "broken event"),
         (
             {"measurements": [{"claim": "no", "value": 1.0, "baseline": None, "seed": None}]},

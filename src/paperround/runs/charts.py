@@ -28,6 +28,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from paperround.log import get_logger
+from paperround.runs import bars
+from paperround.runs.bars import printable
 from paperround.runs.reproduction import Event
 from paperround.runs.results import Result
 from paperround.settings import Settings
@@ -68,37 +70,50 @@ class Chart:
 
 def charts_of(result: Result, settings: Settings) -> list[Chart]:
     """The charts of a result in its order. Those not in the cache are drawn, in about a second."""
-    folder = settings.cache_dir / "charts"
-    paths = [folder / f"{_checksum(event)}.svg" for event in result.series]
-    missing = {p: e for p, e in zip(paths, result.series, strict=True) if not p.is_file()}
-    if missing:
-        _draw_elsewhere(missing, settings)
+    # Its tables' bars with them: one process draws all.
+    _svgs([*result.series, *filter(bars.can_be_drawn, result.tables)], settings)
+    return draw_charts(result.series, settings)
+
+
+def draw_charts(series: Sequence[Event], settings: Settings) -> list[Chart]:
+    """The charts of these `series` events, of a result or of a run that is under way."""
     return [
         Chart(
             title=event["title"],
-            svg=path.read_text(encoding="utf-8") if path.is_file() else None,
+            svg=svg,
             note=event["note"],
             columns=(event["x_label"], *event["lines"]),
             rows=_rows(event),
         )
-        for path, event in zip(paths, result.series, strict=True)
+        for event, svg in zip(series, _svgs(series, settings), strict=True)
     ]
 
 
+def draw_bars(tables: Sequence[Event], settings: Settings) -> list[str | None]:
+    """For each table its numbers as bars, None where bars would say nothing of it."""
+    drawable = [event for event in tables if bars.can_be_drawn(event)]
+    drawn = iter(_svgs(drawable, settings))
+    return [next(drawn) if bars.can_be_drawn(event) else None for event in tables]
+
+
+def _svgs(events: Sequence[Event], settings: Settings) -> list[str | None]:
+    """The drawings of these events, from the cache or drawn now; None for one that failed."""
+    folder = settings.cache_dir / "charts"
+    paths = [folder / f"{_checksum(event)}.svg" for event in events]
+    missing = {p: e for p, e in zip(paths, events, strict=True) if not p.is_file()}
+    if missing:
+        _draw_elsewhere(missing, settings)
+    return [path.read_text(encoding="utf-8") if path.is_file() else None for path in paths]
+
+
 def chart_svg(event: Event) -> str:
-    """The chart of a `series` event as an `<svg>` element; equal events give equal text.
+    """The chart of a `series` or `table` event as an `<svg>` element; equal events, equal text.
 
     A point at or below zero is left out where its axis is logarithmic, and the description says
     how many were. Imports matplotlib.
     """
     import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
 
-    lines, left_out = _drawable(event)
-    labels = [textwrap.shorten(_printable(name), 60, placeholder="…") for name in lines]
-    columns = 2 if len(labels) > 1 and max(map(len, labels)) <= 24 else 1
-    legend_rows = -(-len(labels) // columns)
     settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "paperround",
@@ -120,42 +135,58 @@ def chart_svg(event: Event) -> str:
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # Text stays text: the reader's browser has the letters that matplotlib's font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        height = _PLOT_HEIGHT_IN + _LEGEND_ROW_IN * legend_rows
-        figure = Figure(figsize=(_WIDTH_IN, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        for place, line in enumerate(lines.values()):
-            axes.plot(
-                [x for x, _ in line],
-                [y for _, y in line],
-                color=_LINE_INKS[place % len(_LINE_INKS)],
-                linestyle=_DASHES[place // len(_LINE_INKS) % len(_DASHES)],
-                marker=_MARKERS[place % len(_MARKERS)] if len(line) <= _MAX_MARKED else None,
-            )
-        axes.set_xlabel(textwrap.fill(_printable(event["x_label"]), 60))
-        axes.set_ylabel(textwrap.fill(_printable(event["y_label"]), 36))
-        points = [point for line in lines.values() for point in line]
-        if event["x_log"] and points:
-            _make_logarithmic(axes.xaxis, axes.set_xscale, [x for x, _ in points])
-        if event["y_log"] and points:
-            _make_logarithmic(axes.yaxis, axes.set_yscale, [y for _, y in points])
-        axes.grid(visible=True)
-        if labels:
-            legend = figure.legend(
-                axes.lines,
-                [str(place) for place in range(len(labels))],
-                loc="outside upper left",
-                ncols=columns,
-                frameon=False,
-                handlelength=2.4,
-            )
-            # Set afterwards: a legend leaves out what begins with an underscore.
-            for text, label in zip(legend.get_texts(), labels, strict=True):
-                text.set_text(label)
+        if "rows" in event:
+            figure, said = bars.draw(event, _LINE_INKS[0]), bars.description(event)
+        else:
+            figure, said = _lines(event)
         drawn = io.BytesIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(drawn, format="svg", transparent=True, metadata=nothing)
-    return _embeddable(drawn.getvalue(), event, _description(event, left_out))
+    return _embeddable(drawn.getvalue(), event, said)
+
+
+def _lines(event: Event) -> tuple[Any, str]:
+    """The figure of a `series` event, and its description."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    lines, left_out = _drawable(event)
+    labels = [textwrap.shorten(printable(name), 60, placeholder="…") for name in lines]
+    columns = 2 if len(labels) > 1 and max(map(len, labels)) <= 24 else 1
+    legend_rows = -(-len(labels) // columns)
+    height = _PLOT_HEIGHT_IN + _LEGEND_ROW_IN * legend_rows
+    figure = Figure(figsize=(_WIDTH_IN, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    for place, line in enumerate(lines.values()):
+        axes.plot(
+            [x for x, _ in line],
+            [y for _, y in line],
+            color=_LINE_INKS[place % len(_LINE_INKS)],
+            linestyle=_DASHES[place // len(_LINE_INKS) % len(_DASHES)],
+            marker=_MARKERS[place % len(_MARKERS)] if len(line) <= _MAX_MARKED else None,
+        )
+    axes.set_xlabel(textwrap.fill(printable(event["x_label"]), 60))
+    axes.set_ylabel(textwrap.fill(printable(event["y_label"]), 36))
+    points = [point for line in lines.values() for point in line]
+    if event["x_log"] and points:
+        _make_logarithmic(axes.xaxis, axes.set_xscale, [x for x, _ in points])
+    if event["y_log"] and points:
+        _make_logarithmic(axes.yaxis, axes.set_yscale, [y for _, y in points])
+    axes.grid(visible=True)
+    if labels:
+        legend = figure.legend(
+            axes.lines,
+            [str(place) for place in range(len(labels))],
+            loc="outside upper left",
+            ncols=columns,
+            frameon=False,
+            handlelength=2.4,
+        )
+        # Set afterwards: a legend leaves out what begins with an underscore.
+        for text, label in zip(legend.get_texts(), labels, strict=True):
+            text.set_text(label)
+    return figure, _description(event, left_out)
 
 
 def _drawable(event: Event) -> tuple[dict[str, list[tuple[float, float]]], int]:
@@ -205,7 +236,7 @@ def _description(event: Event, left_out: int) -> str:
     if left_out:
         points = "1 point" if left_out == 1 else f"{left_out} points"
         parts.append(f"Not on the logarithmic axis: {points} at or below zero.")
-    return _printable(" ".join(parts))
+    return printable(" ".join(parts))
 
 
 def _embeddable(drawn: bytes, event: Event, description: str) -> str:
@@ -232,7 +263,7 @@ def _embeddable(drawn: bytes, event: Event, description: str) -> str:
         "stroke-linejoin": "round",
         "stroke-linecap": "butt",
     }
-    for tag, text in (("desc", description), ("title", _printable(event["title"]))):
+    for tag, text in (("desc", description), ("title", printable(event["title"]))):
         element = ElementTree.Element(f"{{{_SVG}}}{tag}", id=f"{prefix}-{tag}")
         element.text = text
         root.insert(0, element)
@@ -282,11 +313,6 @@ def _ink(colour: str) -> str:
     return colour
 
 
-def _printable(text: str) -> str:
-    """The text without what XML cannot hold and without line breaks."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
 def _rows(event: Event) -> tuple[tuple[float | None, ...], ...]:
     """A row per x: x, then each line's y, None where the line has no point there."""
     at: dict[float, dict[str, float]] = {}
@@ -298,8 +324,9 @@ def _rows(event: Event) -> tuple[tuple[float | None, ...], ...]:
 
 @cache
 def _drawing() -> bytes:
-    """What else than the event decides how a chart looks: this file, and matplotlib."""
-    return Path(__file__).read_bytes() + version("matplotlib").encode()
+    """What else than the event decides how a chart looks: these files, and matplotlib."""
+    drawing = Path(__file__).read_bytes() + Path(bars.__file__).read_bytes()
+    return drawing + version("matplotlib").encode()
 
 
 def _checksum(event: Event) -> str:

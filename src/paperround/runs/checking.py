@@ -1,11 +1,15 @@
-"""Judges a paper's room: is it complete, documented, and are its results this card's own?"""
+"""Judges a paper's room, and the results that are kept: complete, documented, and unchanged?"""
 
 import importlib
 import inspect
 
+from sqlalchemy import Engine
+
+from paperround.db import read
 from paperround.errors import CardError
 from paperround.kit.assets import declared_assets
 from paperround.runs.card import Scale
+from paperround.runs.records import changed_records
 from paperround.runs.results import read_result
 from paperround.runs.rooms import Room
 
@@ -27,6 +31,15 @@ def check_room(room: Room) -> list[str]:
         *_faults_of_reproduction(room),
         *_faults_of_results(room),
     ]
+
+
+def check_records(engine: Engine) -> list[str]:
+    """Every result that this place keeps and that was changed since, each a sentence."""
+    with read(engine) as connection:
+        return [
+            f"result {result_id[:16]}: its record was changed after it was kept"
+            for result_id in changed_records(connection)
+        ]
 
 
 def _faults_of_names(room: Room) -> list[str]:

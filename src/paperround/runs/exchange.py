@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -19,6 +19,7 @@ from pydantic import (
     FiniteFloat,
     JsonValue,
     ValidationError,
+    model_validator,
 )
 from sqlalchemy import Connection
 
@@ -38,6 +39,28 @@ _Short = Annotated[str, Field(max_length=300)]
 _Fact = _Short | FiniteFloat | int | None
 
 
+class _Environment(BaseModel):
+    """What a result was measured on; other facts may stand beside those that pages count with."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, _Fact | dict[_Short, _Short]]
+
+    processor: _Short | None = None
+    cores: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    memory_gb: Annotated[FiniteFloat, Field(ge=0, le=10**9)] | None = None
+    paperround: _Short | None = None
+    commit: _Short | None = None
+    room: _Short | None = None
+    versions: Annotated[dict[_Short, _Short], Field(max_length=200)] = {}
+
+    @model_validator(mode="after")
+    def _is_short(self) -> Self:
+        others = self.__pydantic_extra__ or {}
+        if len(others) > 60 or any(len(name) > 60 for name in others):
+            raise ValueError("more than 60 facts, or a fact with a name that long")
+        return self
+
+
 class _File(BaseModel):
     """The shape of an exported file; what is inside an event is checked where events are read."""
 
@@ -54,7 +77,7 @@ class _File(BaseModel):
     seconds: Annotated[FiniteFloat, Field(ge=0)]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(max_length=1_000)]
     claims: list[dict[str, JsonValue]]
-    environment: Annotated[dict[_Short, _Fact | dict[_Short, _Short]], Field(max_length=60)]
+    environment: _Environment
     card_sha256: _Sha256
     card: dict[str, JsonValue] | None = None
     measurements: list[dict[str, JsonValue]]
@@ -64,6 +87,13 @@ class _File(BaseModel):
     notes: list[str]
     stages: list[dict[str, JsonValue]]
     assets: dict[_Short, _Sha256]
+
+    @model_validator(mode="after")
+    def _is_of_this_age(self) -> Self:
+        # A date near the ends of the calendar has no time in another zone.
+        if not 2000 <= self.started_at.year < 2200:
+            raise ValueError(f"it began in the year {self.started_at.year}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -122,7 +152,7 @@ def read_foreign(data: bytes, rooms: Iterable[Room] = ()) -> Foreign:
     """
     try:
         raw = json.loads(data, parse_constant=_refuse_constant)
-        file = _File.model_validate(raw)
+        file = _File.model_validate_json(data, strict=True)
     except RecursionError as error:
         raise CardError("not a result: nested too deeply") from error
     except ValidationError as error:
@@ -153,7 +183,7 @@ def read_foreign(data: bytes, rooms: Iterable[Room] = ()) -> Foreign:
             f"its contents have the checksum {result.id[:12]}…, and it says {file.id[:12]}…: "
             "it was changed after it was exported"
         )
-    said = {claim.get("id"): claim.get("verdict") for claim in file.claims}
+    said = {str(claim.get("id")): claim.get("verdict") for claim in file.claims}
     corrections = tuple(
         f"{claim.id}: the file says '{said[claim.id]}', its measurements say '{claim.verdict}'"
         for claim in result.claims

@@ -1,9 +1,9 @@
 """How far a run is, computed from what it has emitted; nothing of it is stored."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Self
 
 from paperround.runs.reproduction import Event
 
@@ -22,6 +22,8 @@ class StageProgress:
     started_at: datetime
     # Set once it has ended.
     seconds: float | None = None
+    # When it last told of a step.
+    moved_at: datetime | None = None
 
     @property
     def share(self) -> float | None:
@@ -35,8 +37,9 @@ class StageProgress:
 class Progress:
     """The stages so far in the order of their start, the one under way, and an estimate.
 
-    `seconds_left` is for the whole run and only known where an earlier run tells how long each
-    stage takes; `stage_seconds_left` is for the current stage, from its own pace.
+    `seconds_left` is for the whole run and only known where earlier runs tell how long each stage
+    takes; `stage_seconds_left` is for the current stage, from its own pace. `ahead` are the stages
+    that earlier runs had and this one has not begun, each with the seconds that it may take.
     """
 
     stages: tuple[StageProgress, ...]
@@ -45,6 +48,15 @@ class Progress:
     seconds: float
     seconds_left: float | None
     stage_seconds_left: float | None
+    ahead: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def share(self) -> float | None:
+        """How much of the whole run is done, 0..1, by time; None where that is not known."""
+        if self.seconds_left is None:
+            return None
+        whole = self.seconds + self.seconds_left
+        return self.seconds / whole if whole > 0 else 0.0
 
 
 def progress_of(
@@ -54,8 +66,9 @@ def progress_of(
 ) -> Progress:
     """The progress of a run that has emitted `events`, each with its time.
 
-    `earlier` is `Result.stages` of another run at the same scale. Only what came after the last
-    `started` event counts: a run that was given back begins anew.
+    `earlier` says how long the stages of other runs at the same scale took: `typical_stages`, or
+    the `stages` of one result. Only what came after the last `started` event counts: a run that
+    was given back begins anew.
     """
     stages: list[StageProgress] = []
     measured, started_at = 0, now
@@ -72,18 +85,22 @@ def progress_of(
             if place is None:
                 continue
             if kind == "progress":
-                stages[place] = replace(stages[place], done=event["done"], total=event["total"])
+                stages[place] = replace(
+                    stages[place], done=event["done"], total=event["total"], moved_at=at
+                )
             else:
                 stages[place] = replace(stages[place], seconds=event["seconds"])
     current = next((stage for stage in reversed(stages) if stage.seconds is None), None)
+    expected = _Expected.of(stages, earlier)
     stage_left = None if current is None else _by_pace(current, now)
     return Progress(
         stages=tuple(stages),
         current=current,
         measured=measured,
         seconds=max(0.0, (now - started_at).total_seconds()),
-        seconds_left=_run_left(stages, current, stage_left, now, earlier),
+        seconds_left=_run_left(current, stage_left, now, expected) if earlier else None,
         stage_seconds_left=stage_left,
+        ahead=expected.ahead,
     )
 
 
@@ -94,43 +111,63 @@ def _open_stage(stages: Sequence[StageProgress], name: str) -> int | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Expected:
+    """What earlier runs say of this one, at this machine's present speed.
+
+    `current` is how long the stage under way takes in all, None where no earlier run had it.
+    """
+
+    current: float | None
+    ahead: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def of(cls, stages: Sequence[StageProgress], earlier: Sequence[Event]) -> Self:
+        # Fetching assets is done once and says nothing of the next run.
+        left = [(e["stage"], float(e["seconds"])) for e in earlier if e["stage"] != "assets"]
+        took, before, current = 0.0, 0.0, None
+        for stage in stages:
+            place = next((i for i, (name, _) in enumerate(left) if name == stage.name), None)
+            if place is None:
+                continue
+            _, typical = left.pop(place)
+            if stage.seconds is None:
+                current = typical
+            else:
+                took, before = took + stage.seconds, before + typical
+        # How this machine compares with the earlier runs, from the stages that both have ended.
+        factor = took / before if before > 1 else 1.0
+        return cls(
+            current=None if current is None else current * factor,
+            ahead=tuple((name, seconds * factor) for name, seconds in left),
+        )
+
+
 def _by_pace(stage: StageProgress, now: datetime) -> float | None:
-    elapsed, share = (now - stage.started_at).total_seconds(), stage.share
-    if share is None or share < _TELLING_SHARE or elapsed < _TELLING_SECONDS:
+    """The seconds left of a stage whose steps go on as they went until the last one.
+
+    Counted from that step: between two long ones the estimate falls, and does not grow.
+    """
+    moved_at, share = stage.moved_at or now, stage.share
+    elapsed = (now - stage.started_at).total_seconds()
+    until_moved = (moved_at - stage.started_at).total_seconds()
+    if share is None or share < _TELLING_SHARE or until_moved < _TELLING_SECONDS:
         return None
-    return elapsed * (1 - share) / share
+    return max(0.0, until_moved / share - elapsed)
 
 
 def _run_left(
-    stages: Sequence[StageProgress],
-    current: StageProgress | None,
-    stage_left: float | None,
-    now: datetime,
-    earlier: Sequence[Event],
+    current: StageProgress | None, by_pace: float | None, now: datetime, expected: _Expected
 ) -> float | None:
-    if not earlier:
-        return None
-    # Fetching assets is done once and says nothing of the next run.
-    expected = [(e["stage"], float(e["seconds"])) for e in earlier if e["stage"] != "assets"]
-    begun = Counter(stage.name for stage in stages)
-    typical = dict(expected)
-    ahead = 0.0
-    for name, seconds in expected:
-        if begun[name]:
-            begun[name] -= 1
-        else:
-            ahead += seconds
-    # How this machine compares with the earlier run, from the stages that both have ended.
-    ended = [s for s in stages if s.seconds is not None and s.name in typical]
-    before = sum(typical[stage.name] for stage in ended)
-    factor = sum(stage.seconds or 0.0 for stage in ended) / before if before > 1 else 1.0
+    ahead = sum(seconds for _, seconds in expected.ahead)
     if current is None:
-        here = 0.0
-    elif stage_left is not None:
-        here = stage_left
-    elif current.name in typical:
-        elapsed = (now - current.started_at).total_seconds()
-        here = max(0.0, typical[current.name] * factor - elapsed)
-    else:
-        return None
-    return here + ahead * factor
+        return ahead
+    if expected.current is None:
+        return None if by_pace is None else by_pace + ahead
+    elapsed = (now - current.started_at).total_seconds()
+    by_earlier = max(0.0, expected.current - elapsed)
+    if by_pace is None:
+        return by_earlier + ahead
+    # The further the stage is, the more its own pace tells.
+    weight = current.share or 0.0
+    return weight * by_pace + (1 - weight) * by_earlier + ahead

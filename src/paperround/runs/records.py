@@ -253,6 +253,23 @@ def find_result(
     raise NotFoundError(f"no result '{asked}' here")
 
 
+def changed_records(connection: Connection) -> list[str]:
+    """The ids of results whose record no longer has the checksum that it was kept under.
+
+    Reads every record, one at a time.
+    """
+    changed = []
+    for number, result_id in connection.execute(select(ResultTable.number, ResultTable.id)).all():
+        record = connection.scalar(select(ResultTable.record).where(ResultTable.number == number))
+        try:
+            whole = Result.from_json(record or {}).id == result_id
+        except (CardError, ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            changed.append(result_id)
+    return changed
+
+
 def shipped_result(room: Room, scale: Scale) -> Result | None:
     """The result that ships with a room at a scale, read again only when its file has changed."""
     path = room.results_dir / f"{scale}.json"
@@ -288,22 +305,21 @@ _views_read: dict[tuple[Any, ...], ResultView] = {}
 
 def _views(connection: Connection, rows: Sequence[Row[*tuple[Any, ...]]]) -> list[ResultView]:
     keys = [tuple(row)[: len(_COLUMNS)] for row in rows]
-    unread = {row.number: key for row, key in zip(rows, keys, strict=True)}
-    unread = {number: key for number, key in unread.items() if key not in _views_read}
-    if len(_views_read) + len(unread) > _MAX_REMEMBERED:
-        _views_read.clear()
-        unread = {row.number: key for row, key in zip(rows, keys, strict=True)}
-    numbers = list(unread)
+    views = {key: _views_read.get(key) for key in keys}
+    unread = {key[0]: key for key, view in views.items() if view is None}
     # SQLite takes at most 32,766 values in one statement.
+    numbers = list(unread)
     for start in range(0, len(numbers), 1_000):
         found = connection.execute(
             select(*_COLUMNS, ResultTable.digest).where(
                 ResultTable.number.in_(numbers[start : start + 1_000])
             )
         )
-        for row in found:
-            _views_read[unread[row.number]] = _view(row)
-    return [_views_read[key] for key in keys]
+        views.update((unread[row.number], _view(row)) for row in found)
+    if len(_views_read) + len(unread) > _MAX_REMEMBERED:
+        _views_read.clear()
+    _views_read.update((key, view) for key in unread.values() if (view := views[key]) is not None)
+    return [view for key in keys if (view := views[key]) is not None]
 
 
 def _view(row: Row[*tuple[Any, ...]]) -> ResultView:

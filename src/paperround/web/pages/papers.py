@@ -16,7 +16,7 @@ from paperround.errors import NotFoundError, UsageError
 from paperround.runs.actions import queue_run
 from paperround.runs.board import changes_of, spread_of
 from paperround.runs.card import Scale
-from paperround.runs.charts import charts_of
+from paperround.runs.charts import charts_of, draw_bars
 from paperround.runs.queries import LatestResult, Tally, latest_results, recent_runs, tally_of
 from paperround.runs.records import results_kept
 from paperround.runs.rooms import Room
@@ -131,6 +131,7 @@ def _room_context(
         "summary": tally_of(largest.result) if largest else Tally(0, 0, len(room.card.claims)),
         "unmeasured": judge(room.card, scale, [], "not measured yet"),
         "charts": charts_of(latest.result, site.settings) if latest else [],
+        "bars": draw_bars(latest.result.tables, site.settings) if latest else [],
         "closed": why_runs_are_closed(request, local_only=site.local_only),
         "active": next((run for run in runs if run.is_active), None),
         "runs": runs,

@@ -28,8 +28,10 @@ def healthz(site: SiteHere) -> Response:
 
 @router.get("/robots.txt")
 def robots() -> Response:
-    """Everything may be read, but for the endless: searches and runs."""
-    return PlainTextResponse("User-agent: *\nDisallow: /search\nDisallow: /runs\n")
+    """Everything may be read, but for the endless: searches, runs and comparisons."""
+    return PlainTextResponse(
+        "User-agent: *\nDisallow: /search\nDisallow: /runs\nDisallow: /compare\n"
+    )
 
 
 @router.get("/favicon.ico")

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from paperround.db import read
 from paperround.errors import NotFoundError
-from paperround.runs.charts import charts_of
+from paperround.runs.charts import charts_of, draw_bars
 from paperround.runs.comparison import compare_results
 from paperround.runs.export import FORMATS
 from paperround.runs.queries import tally_of
@@ -61,6 +61,7 @@ def result(request: Request, site: SiteHere, name: str) -> Response:
         tally=tally_of(found),
         is_of_other_card=room is not None and room.card_sha256 != view.card_sha256,
         charts=charts_of(found, site.settings),
+        bars=draw_bars(found.tables, site.settings),
         card_text=json.dumps(found.card, ensure_ascii=False, indent=2) if found.card else "",
         others=others[:_MAX_OTHERS],
     )

@@ -17,7 +17,7 @@ from paperround.clock import utc_now
 from paperround.db import read
 from paperround.errors import NotFoundError
 from paperround.runs.actions import cancel_run
-from paperround.runs.charts import charts_of
+from paperround.runs.charts import draw_bars, draw_charts
 from paperround.runs.execution import LOG_NAME
 from paperround.runs.progress import Progress
 from paperround.runs.queries import (
@@ -61,7 +61,7 @@ def run(request: Request, site: SiteHere, run_id: str) -> Response:
 
 @router.get("/runs/{run_id}/events")
 async def follow(request: Request, site: SiteHere, run_id: str) -> Response:
-    """A stream of the run page's live part, each time that it has changed, until the run ends."""
+    """A stream of the run page's live parts, each time that one has changed, until the run ends."""
     # A run that is not there is a 404 and no stream.
     await run_sync(_context, request, site, run_id)
     return EventSourceResponse(_changes(request, site, run_id))
@@ -76,22 +76,29 @@ def cancel(request: Request, site: SiteHere, run_id: str) -> Response:
 
 
 async def _changes(request: Request, site: Site, run_id: str) -> AsyncIterator[dict[str, str]]:
-    sent, seen = None, _Measurements()
+    sent: dict[str, str] = {}
+    so_far, drawn = _SoFar(), -1
     for _ in range(round(_STREAM_S / _LOOK_INTERVAL_S)):
-        context = await run_sync(_context, request, site, run_id, seen)
+        context = await run_sync(_context, request, site, run_id, so_far)
         if context["ended"]:
             yield {"event": "end", "data": context["run"].state}
             return
-        body = await run_sync(_live_part, context)
-        if body != sent:
-            sent = body
-            yield {"event": "progress", "data": body}
+        blocks = ["live"]
+        # Charts take a second to draw and are large: only when there is something new.
+        if so_far.shown != drawn:
+            drawn = so_far.shown
+            blocks.append("so_far")
+        for block in blocks:
+            body = await run_sync(_block, block, context)
+            if body != sent.get(block):
+                sent[block] = body
+                yield {"event": "progress" if block == "live" else "shown", "data": body}
         await anyio.sleep(_LOOK_INTERVAL_S)
 
 
-def _live_part(context: dict[str, Any]) -> str:
+def _block(name: str, context: dict[str, Any]) -> str:
     page = environment().get_template("run.html")
-    return "".join(page.blocks["live"](page.new_context(context)))
+    return "".join(page.blocks[name](page.new_context(context)))
 
 
 @dataclass(frozen=True)
@@ -103,53 +110,69 @@ class _Measured:
     baseline: float | None
 
 
-class _Measurements:
-    """What a run has measured so far; asked again, it reads only the events that are new."""
+class _SoFar:
+    """What a run has measured and shown so far; asked again, it reads only the events that are new.
+
+    `shown` counts what it has shown, over all attempts, so that a change can be told.
+    """
 
     def __init__(self) -> None:
         self._number = 0
-        self._by_claim: dict[str, list[Event]] = {}
+        self.shown = 0
+        self.measured: dict[str, list[Event]] = {}
+        self.events: dict[str, list[Event]] = {"series": [], "table": [], "sample": [], "note": []}
 
-    def read_on(self, connection: Connection, run_id: str) -> Mapping[str, Sequence[Event]]:
-        """The `measure` events by claim, of the attempt that is under way."""
+    def read_on(self, connection: Connection, run_id: str) -> None:
+        """Reads on, of the attempt that is under way."""
         while events := events_after(connection, run_id, self._number):
             for number, event in events:
                 self._number = number
-                if event["kind"] == "started":
-                    self._by_claim = {}
-                elif event["kind"] == "measure":
-                    self._by_claim.setdefault(event["claim"], []).append(event)
-        return self._by_claim
+                self._take(event)
+
+    def _take(self, event: Event) -> None:
+        kind = event["kind"]
+        if kind == "started":
+            self.measured = {}
+            self.events = {kind: [] for kind in self.events}
+            self.shown += 1
+        elif kind == "measure":
+            self.measured.setdefault(event["claim"], []).append(event)
+        elif kind in self.events:
+            # As a result keeps it, so that its chart is drawn once.
+            self.events[kind].append({name: event[name] for name in event if name != "kind"})
+            self.shown += 1
 
 
 def _context(
-    request: Request, site: Site, run_id: str, seen: _Measurements | None = None
+    request: Request, site: Site, run_id: str, so_far: _SoFar | None = None
 ) -> dict[str, Any]:
     """What the run's page shows. Raises NotFoundError."""
+    so_far = so_far or _SoFar()
     with read(site.engine) as connection:
         found = run_by_id(connection, run_id)
         if found is None:
             raise NotFoundError(f"no run '{run_id[:40]}'")
         room = site.rooms.get(found.slug)
-        measured: list[_Measured] = []
         progress = None
         if found.is_active:
             earlier = typical_stages(connection, room, found.scale) if room else []
             progress = run_progress(connection, found, utc_now(), earlier)
-            by_claim = (seen or _Measurements()).read_on(connection, run_id)
-            measured = _measured_so_far(room, by_claim)
+            so_far.read_on(connection, run_id)
     return {
         "section": "runs",
         "run": found,
         "ended": not found.is_active,
         "heading": room.card.title if room else found.slug,
         "paper_key": room.card.paper if room else None,
-        "stages": progress.stages if progress else (),
+        "progress": progress,
         "says": _says(found, progress),
-        "seconds_left": progress.seconds_left if progress else None,
-        "measured": measured,
+        "limit_s": room.card.scales[found.scale].time_limit_s if room else None,
+        "measured": _measured_so_far(room, so_far.measured),
+        "so_far": so_far.events,
         "result": found.result,
-        "charts": charts_of(found.result, site.settings) if found.result else [],
+        # Drawn when a template asks for them: most looks of the stream show none.
+        "draw": lambda series: draw_charts(series, site.settings),
+        "bars": lambda tables: draw_bars(tables, site.settings),
         "log": _log_tail(site.settings.runs_dir / found.id / LOG_NAME),
         "closed": why_runs_are_closed(request, local_only=site.local_only),
         "worker": site.worker,

@@ -76,16 +76,25 @@ function followRun() {
   if (!live) return;
   const announce = document.getElementById("announce");
   const events = new EventSource(live.dataset.events);
+  // Puts a part of the page in place; what was opened and focused stays so.
+  const put = (part, html) => {
+    const opened = [...part.querySelectorAll("details")].map((details) => details.open);
+    const focused = part.contains(document.activeElement) && document.activeElement.matches("button");
+    const log = part.querySelector(".log pre");
+    const atEnd = !log || log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
+    part.innerHTML = html;
+    part.querySelectorAll("details").forEach((details, i) => { details.open = opened[i] ?? details.open; });
+    if (focused) part.querySelector("button")?.focus();
+    const newLog = part.querySelector(".log pre");
+    if (newLog) newLog.scrollTop = atEnd ? newLog.scrollHeight : log.scrollTop;
+  };
   events.addEventListener("progress", (event) => {
-    const opened = [...live.querySelectorAll("details")].map((details) => details.open);
-    const focused = live.contains(document.activeElement) && document.activeElement.matches("button");
-    live.innerHTML = event.data;
-    live.querySelectorAll("details").forEach((details, i) => { details.open = opened[i] ?? details.open; });
-    if (focused) live.querySelector("button")?.focus();
+    put(live, event.data);
     // The region would read out every number that moves; only a new sentence is announced.
     const says = live.querySelector("[data-announce]")?.dataset.announce ?? "";
     if (announce.textContent !== says) announce.textContent = says;
   });
+  events.addEventListener("shown", (event) => put(document.getElementById("so-far"), event.data));
   events.addEventListener("end", () => {
     events.close();
     location.reload();
