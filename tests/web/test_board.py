@@ -175,7 +175,11 @@ def test_changes_of_a_verdict_show_on_board_claim_and_paper(client: TestClient, 
 
 def test_several_runs_show_their_spread(client: TestClient, keep: Keep) -> None:
     keep(a_result(2.0), a_result(4.0, days=1), a_result(3.5, days=2))
-    for address in ("/claims", "/claims/little/faster", "/papers/2601.00001?scale=quick"):
+    for address in (
+        "/claims?paper=little",
+        "/claims/little/faster",
+        "/papers/2601.00001?scale=quick",
+    ):
         assert "3 runs: median 3.5, 2 to 4" in client.get(address).text, address
 
 

@@ -191,6 +191,8 @@ def _says(run: RunView, progress: Progress | None) -> str:
     if run.state == "queued":
         return "Waiting for its turn."
     if progress.current is None:
+        if progress.ahead:
+            return f"Next: {progress.ahead[0][0]}."
         return "Starting." if not progress.stages else "Finishing."
     return f"Under way: {progress.current.name}."
 
