@@ -151,9 +151,11 @@ def _by_pace(stage: StageProgress, now: datetime) -> float | None:
     moved_at, share = stage.moved_at or now, stage.share
     elapsed = (now - stage.started_at).total_seconds()
     until_moved = (moved_at - stage.started_at).total_seconds()
-    if share is None or share < _TELLING_SHARE or until_moved < _TELLING_SECONDS:
+    if share is None or share < _TELLING_SHARE or elapsed < _TELLING_SECONDS:
         return None
-    return max(0.0, until_moved / share - elapsed)
+    # Steps that came all at once tell less than the time since.
+    told = until_moved if until_moved >= _TELLING_SECONDS else elapsed
+    return max(0.0, told / share - elapsed)
 
 
 def _run_left(
