@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,12 @@ class ResultView:
 
     def claim(self, claim_id: str) -> ClaimFigure | None:
         """The figure of that claim, None where the result's card did not have it."""
-        return next((claim for claim in self.claims if claim.id == claim_id), None)
+        return self._by_id.get(claim_id)
+
+    @cached_property
+    def _by_id(self) -> dict[str, ClaimFigure]:
+        # The board asks for each claim of each result that was ever kept.
+        return {claim.id: claim for claim in self.claims}
 
 
 def keep_result(
