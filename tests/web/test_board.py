@@ -282,6 +282,15 @@ def test_two_machines_stand_side_by_side(client: TestClient, keep: Keep) -> None
     assert f'value="{a.id}"' in client.get(f"/compare?a={b.id}").text
 
 
+def test_the_two_that_are_chosen_beforehand_can_be_compared(client: TestClient, keep: Keep) -> None:
+    old, other_card = a_result(2.0), a_result(9.0, days=1, card_sha256="00" * 32)
+    failed = a_result(1.0, days=2, status="failed", reason="why")
+    keep(old, other_card, failed, a_result(3.0, days=3))
+    page = client.get("/claims/little/faster").text
+    chosen = re.findall(r'name="([ab])" value="([0-9a-f]{64})" checked', page)
+    assert chosen == [("a", a_result(3.0, days=3).id), ("b", old.id)]
+
+
 def test_different_cards_are_never_silently_compared(client: TestClient, keep: Keep) -> None:
     a, b = a_result(2.0), a_result(1.0, days=1, card_sha256="00" * 32)
     keep(a, b)
