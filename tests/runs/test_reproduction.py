@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from paperround.errors import CardError
 from paperround.runs.card import Card, Scale
 from paperround.runs.events import EVENT_LIMIT_BYTES, read_event
+from paperround.runs.images import png_of
 from paperround.runs.reproduction import Run
 
 ANY_CARD = Card.model_validate(
@@ -35,7 +36,7 @@ ANY_CARD = Card.model_validate(
         ],
     }
 )
-PNG = b"\x89PNG\r\n\x1a\nrest"
+PNG = png_of([[0.0, 1.0]])
 
 
 @pytest.fixture
