@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from paperround.catalogue.actions import import_records
 from paperround.catalogue.records import PaperRecord
 from paperround.db import open_database
+from paperround.discovery.embedding import embed_missing, load_embedder
 from paperround.settings import Settings, get_settings
 
 LITTLE_ROOM = Path(__file__).parents[1] / "web" / "little_room"
@@ -75,6 +76,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, little_site: Path) -> Itera
     home = tmp_path_factory.mktemp("home")
     engine = open_database(Settings(home=home))
     import_records(engine, RECORDS)
+    # Else the papers that are similar would come whenever the server has found the time.
+    embed_missing(engine, load_embedder())
     engine.dispose()
     environment = {
         **os.environ,
