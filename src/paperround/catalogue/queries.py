@@ -24,7 +24,8 @@ def paper_from_row(row: Row[*tuple[Any, ...]]) -> Paper:
     """
     values = {field.name: getattr(row, field.name) for field in fields(Paper)}
     values["authors"] = tuple(values["authors"])
-    values["categories"] = tuple(values["categories"])
+    for column in ("categories", "links", "keywords"):
+        values[column] = tuple(values[column])
     if values["pdf_url"] is None and (arxiv := arxiv_of_key(values["key"])):
         values["pdf_url"] = f"https://arxiv.org/pdf/{arxiv}"
     return Paper(**values)
