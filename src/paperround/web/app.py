@@ -20,7 +20,7 @@ from paperround.settings import Settings
 from paperround.web import failures, guard
 from paperround.web.api import papers as api_papers
 from paperround.web.api import runs as api_runs
-from paperround.web.pages import feed, papers, plain, runnable, runs, search
+from paperround.web.pages import feed, papers, plain, runnable, runs, search, sources
 from paperround.web.rendering import STATIC
 from paperround.web.site import Site
 from paperround.work import work_in_threads
@@ -80,7 +80,7 @@ def create_app(
     app.state.site = site
     for router in (api_papers.router, api_runs.router):
         app.include_router(router, prefix="/api/v1")
-    for page in (feed, search, runnable, runs, papers, plain):
+    for page in (feed, search, runnable, runs, sources, papers, plain):
         app.include_router(page.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     failures.install(app)

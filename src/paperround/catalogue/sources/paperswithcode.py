@@ -160,6 +160,8 @@ def _gather_row(
     row: Mapping[str, Any], task: str, dataset: str, place: str, gathered: dict[str, _Gathered]
 ) -> None:
     title, url = required(row, "paper_title"), text_of(row, "paper_url")
+    if address_of(title) is not None:
+        raise RowError(f"paper_title is {shown(title)}, an address and no title")
     paper = _gathered(gathered, title, url, place)
     paper.identifiers |= identifiers_in(url)
     paper.published = paper.published or text_of(row, "paper_date")
