@@ -1,4 +1,4 @@
-"""The client against real sockets: a server that answers well, and one that misbehaves on purpose."""
+"""The client against real sockets: servers that answer well, and some that misbehave."""
 
 import gzip
 import socket
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -176,7 +177,7 @@ def test_a_redirect_to_an_address_inside_is_refused(fetcher: Fetcher, to: str) -
         target = to.format(port=inside.rsplit(":")[-1].strip("/"))
         with (
             answering(redirecting(target)) as (url, _),
-            pytest.raises(SourceError, match="not on the internet|cannot be found"),
+            pytest.raises(SourceError, match=r"not on the internet|cannot be found"),
         ):
             fetcher.get(url)
         assert asked == []
@@ -260,6 +261,6 @@ def test_two_at_once_wait_in_line(tmp_path: Path, httpserver: HTTPServer) -> Non
         thread.start()
     for thread in threads:
         thread.join()
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     assert len(gaps) == 2
     assert min(gaps) >= 0.25

@@ -77,8 +77,9 @@ def _search(search: str, most: int, visit: Visit) -> Iterator[Item]:
         n_empty = 0
         yield from items
         start += len(items)
-        if start < min(total, most):
-            yield Bookmark(SOURCE, scope, str(start))
+        if start >= min(total, most):
+            break
+        yield Bookmark(SOURCE, scope, str(start))
     yield Bookmark(SOURCE, scope, None)
 
 
