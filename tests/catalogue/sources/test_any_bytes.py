@@ -50,11 +50,13 @@ def of_page(data: bytes) -> Iterator[Item]:
 BIB = rb"""
 @string{acl = "Annual Meeting of the {ACL}"}
 @inproceedings{lee2026, title = {{F}orgetting {\'e}tudes},
-  author = {Lee, Ann and Xu, Bo and others}, booktitle = acl, year = 2026, month = apr, doi = {10.1/x}}
+  author = {Lee, Ann and Xu, Bo and others}, booktitle = acl, year = 2026, month = apr,
+  doi = {10.1/x}}
 @article{xu, title={Cracks}, journal={arXiv preprint arXiv:2502.08923}, year={2025}}
 """
 EVALUATION = b"""[{"task": "T", "subtasks": [], "datasets": [{"dataset": "D",
- "sota": {"metrics": ["A"], "rows": [{"model_name": "m", "paper_title": "P", "paper_url": "https://arxiv.org/abs/1805.06939",
+ "sota": {"metrics": ["A"], "rows": [{"model_name": "m", "paper_title": "P",
+ "paper_url": "https://arxiv.org/abs/1805.06939",
  "paper_date": null, "code_links": [{"title": "c", "url": "https://github.com/a/b"}],
  "metrics": {"A": "41.8"}}]}}]}, {"paper_url": "u", "paper_title": "P", "repo_url": "https://a.org"}]
 """
