@@ -8,6 +8,7 @@
 
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -23,7 +24,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from paperround.clock import utc_now
+# A time of cron is read against a day, whichever it is.
+_ANY_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class ScheduledSource(BaseModel):
@@ -53,7 +55,7 @@ class ScheduledSource(BaseModel):
     @classmethod
     def _cron(cls, when: str) -> str:
         try:
-            CronSim(when, utc_now())
+            CronSim(when, _ANY_DAY)
         except CronSimError as error:
             raise ValueError(
                 f"'{when}' is no time of cron; write one like '30 5 * * 1-5'"

@@ -257,7 +257,9 @@ def _execute_many(connection: Connection, statement: Any, rows: list[dict[str, A
         if isinstance(kind, JSON):
             values = [None if value is None else orjson.dumps(value).decode() for value in values]
         elif convert := kind.dialect_impl(connection.dialect).bind_processor(connection.dialect):
-            values = [convert(value) for value in values]
+            # Most dates and all stamps of a batch are the same few.
+            known = {value: convert(value) for value in set(values)}
+            values = [known[value] for value in values]
         packed.append(values)
     connection.exec_driver_sql(str(compiled), list(zip(*packed, strict=True)))
 
