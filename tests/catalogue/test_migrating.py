@@ -14,9 +14,10 @@ from paperround.catalogue.records import PaperRecord
 from paperround.db import connect, migrate, read, write
 
 PAPER = (
-    "INSERT INTO paper (id, key, title, abstract, title_text, abstract_text, authors, author_count, categories,"
-    " votes, comments, title_key, added_at, updated_at) VALUES (7, '2604.00001', 'Zebras', 'Text.',"
-    " 'Zebras', 'Text.', '[\"Ann Lee\"]', 1, '[]', 3, 0, 'zebras', '2026-04-01', '2026-04-01')"
+    "INSERT INTO paper (id, key, title, abstract, title_text, abstract_text, authors,"
+    " author_count, categories, votes, comments, title_key, added_at, updated_at)"
+    " VALUES (7, '2604.00001', 'Zebras', 'Text.', 'Zebras', 'Text.', '[\"Ann Lee\"]',"
+    " 1, '[]', 3, 0, 'zebras', '2026-04-01', '2026-04-01')"
 )
 
 
