@@ -36,6 +36,10 @@ asset_app = typer.Typer(help="Data sets and models, by name.", no_args_is_help=T
 app.add_typer(asset_app, name="asset")
 result_app = typer.Typer(help="Results: export, import, compare.", no_args_is_help=True)
 app.add_typer(result_app, name="result")
+paper_app = typer.Typer(help="One paper: where it came from.", no_args_is_help=True)
+app.add_typer(paper_app, name="paper")
+
+_REJECTIONS_SHOWN = 100
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
@@ -141,8 +145,16 @@ def migrate() -> None:
 
 @app.command(name="import")
 def import_(
-    source: Annotated[str, typer.Argument(help="hf-page, jsonl, …")],
-    arguments: Annotated[list[str] | None, typer.Argument(help="Files; - reads input.")] = None,
+    source: Annotated[str, typer.Argument(help="hf-page, arxiv, jsonl, …")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="Files, - for input, or what to ask for.")
+    ] = None,
+    keys: Annotated[
+        str | None, typer.Option("--map", help="Others' keys: id=_id,abstract=text")
+    ] = None,
+    rejects: Annotated[
+        Path | None, typer.Option(help="Write what is rejected here, one object a line.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Bring papers into the catalogue from a source.
@@ -150,15 +162,24 @@ def import_(
     Example: paperround import hf-page saved-page.txt
     """
     from paperround.catalogue.actions import import_records
+    from paperround.catalogue.rejects import rejects_to
     from paperround.catalogue.sources import read_source
+    from paperround.catalogue.visiting import visit_with
     from paperround.db import open_database
+    from paperround.settings import get_settings
 
     engine = open_database()
-    items = read_source(source, arguments or [])
-    with Progress("Importing", unit="papers") as progress:
-        done = import_records(engine, items, on_progress=progress.advance_to)
-    for rejected in done.rejections:
+    visit = visit_with(engine, get_settings())
+    items = read_source(source, arguments or [], visit=visit, keys=terminal.pairs(keys, "--map"))
+    with Progress("Importing", unit="papers") as progress, rejects_to(rejects) as write_rejected:
+        done = import_records(
+            engine, items, on_progress=progress.advance_to, on_rejected=write_rejected
+        )
+    for rejected in done.rejections[:_REJECTIONS_SHOWN]:
         _tell(f"{rejected.place}: {rejected.reason}")
+    if done.rejected > _REJECTIONS_SHOWN:
+        where = f"; all are in {rejects}" if rejects else "; --rejects FILE writes them all"
+        _tell(f"… and {done.rejected - _REJECTIONS_SHOWN:,} more{where}")
     counts = {
         "read": done.read,
         "added": done.added,
@@ -172,6 +193,43 @@ def import_(
     else:
         _say(", ".join(f"{number} {what}" for what, number in counts.items()))
     raise typer.Exit(1 if done.rejected else 0)
+
+
+@paper_app.command(name="show")
+def paper_show(
+    key: Annotated[str, typer.Argument(help="Its address, or an arXiv id.")], as_json: Json = False
+) -> None:
+    """Show a paper with its sources, and which of them each of its facts was taken from.
+
+    Example: paperround paper show 2312.00858
+    """
+    from paperround.catalogue.provenance import provenance_of
+    from paperround.db import open_database, read
+
+    with read(open_database()) as connection:
+        found = provenance_of(connection, key)
+    if as_json:
+        _say_json(terminal.provenance_fields(found))
+    else:
+        _say(terminal.provenance_text(found))
+
+
+@paper_app.command(name="split")
+def paper_split(
+    key: Annotated[str, typer.Argument(help="The merged paper's address.")],
+    source: Annotated[str, typer.Argument(help="The source whose record is another paper.")],
+    source_key: Annotated[str, typer.Argument(help="Its name there, as `paper show` has it.")],
+) -> None:
+    """Undo a merge: what one source says becomes a paper of its own, and stays one.
+
+    Example: paperround paper split 2312.00858 openreview iclr2024:abc
+    """
+    from paperround.catalogue.actions import split_paper
+    from paperround.db import open_database
+
+    new = split_paper(open_database(), key, source, source_key)
+    _say(new)
+    _tell(f"{source} {source_key} is the paper {new} now, and will not be merged with {key} again.")
 
 
 @app.command()

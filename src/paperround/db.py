@@ -117,6 +117,7 @@ def _configure_sqlite(connection: sqlite3.Connection, _: Any) -> None:
         f"busy_timeout = {_BUSY_TIMEOUT_MS}",
         "foreign_keys = ON",
         "cache_size = -32000",
+        "temp_store = MEMORY",
         "mmap_size = 268435456",
     ):
         connection.execute(f"PRAGMA {pragma}")

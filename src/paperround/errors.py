@@ -36,6 +36,10 @@ class CardError(PaperroundError):
     """A paper's card or its measurements break the contract."""
 
 
+class SourceError(PaperroundError):
+    """A source's server refuses, breaks off or answers what it should not; try again later."""
+
+
 class AssetError(PaperroundError):
     """An asset cannot be had here; the message says how to get it."""
 

@@ -1,29 +1,113 @@
-"""What an operator may set, from the environment (`PAPERROUND_…`). Values are checked on start.
+"""What an operator may set: `PAPERROUND_…` in the environment, and a file. Checked on start.
 
 `PAPERROUND_HOME`    where the database and the runs live
+`PAPERROUND_CONFIG`  the file, TOML; `paperround.toml` inside the home unless set
 `PAPERROUND_CACHE`   where fetched assets lie; inside the home unless set
 `PAPERROUND_ASSETS`  a folder of assets to look in before anything is fetched
 """
 
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Self
+from zoneinfo import ZoneInfo
 
+from cronsim import CronSim, CronSimError
 from platformdirs import user_data_path
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+# A time of cron is read against a day, whichever it is.
+_ANY_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class ScheduledSource(BaseModel):
+    """One `[[sources]]` of the configuration: what is imported, and when."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    arguments: tuple[str, ...] = ()
+    # As cron has it: minute, hour, day of the month, month, day of the week.
+    when: str
+    # The zone in which `when` is meant.
+    zone: str = "UTC"
+    # What the page of sources calls it; it keeps its history under that name.
+    name: str = ""
+
+    @field_validator("zone")
+    @classmethod
+    def _known(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (LookupError, ValueError, OSError) as error:
+            raise ValueError(f"there is no zone '{zone}'; write one like Europe/Berlin") from error
+        return zone
+
+    @field_validator("when")
+    @classmethod
+    def _cron(cls, when: str) -> str:
+        try:
+            CronSim(when, _ANY_DAY)
+        except CronSimError as error:
+            raise ValueError(
+                f"'{when}' is no time of cron; write one like '30 5 * * 1-5'"
+            ) from error
+        return when
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if not self.name:
+            object.__setattr__(self, "name", " ".join((self.source, *self.arguments))[:100])
+        return self
 
 
 class Settings(BaseSettings):
     """One instance, made by `get_settings()`; tests make their own."""
 
-    model_config = SettingsConfigDict(env_prefix="PAPERROUND_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="PAPERROUND_", extra="forbid", frozen=True)
 
     home: Path = Field(default_factory=lambda: user_data_path("paperround"))
     cache: Path | None = None
     assets: Path | None = None
     # An SQLAlchemy address; empty means SQLite inside `home`.
     database_url: str = ""
+    # Told to the servers of sources, so that they can reach whoever asks: an address of mail.
+    contact: str = ""
+    # A mirror's address instead of a source's own, by source.
+    source_addresses: Mapping[str, str] = {}
+    sources: tuple[ScheduledSource, ...] = ()
     run_threads: int = Field(default=2, ge=1, description="processor threads given to one run")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        home = Path(os.environ.get("PAPERROUND_HOME") or user_data_path("paperround"))
+        path = Path(os.environ.get("PAPERROUND_CONFIG") or home.expanduser() / "paperround.toml")
+        file = TomlConfigSettingsSource(settings_cls, toml_file=path)
+        return init_settings, env_settings, file
+
+    @field_validator("sources")
+    @classmethod
+    def _told_apart(cls, sources: tuple[ScheduledSource, ...]) -> tuple[ScheduledSource, ...]:
+        names = [source.name for source in sources]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two sources are called '{twice[0]}'; give one another name")
+        return sources
 
     @field_validator("home", "cache", "assets")
     @classmethod

@@ -6,9 +6,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from paperround.errors import UsageError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from paperround.catalogue.records import Provenance
     from paperround.runs.comparison import Comparison
     from paperround.runs.results import Result
 
@@ -77,6 +80,75 @@ def _drawn(table: "Table") -> str:
     width = shutil.get_terminal_size((120, 40)).columns
     Console(file=drawn, width=width, force_terminal=sys.stdout.isatty()).print(table)
     return drawn.getvalue().rstrip()
+
+
+def pairs(text: str | None, option: str) -> dict[str, str]:
+    """The names and values of an option such as `id=_id,abstract=text`."""
+    found: dict[str, str] = {}
+    for part in text.split(",") if text else []:
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and value):
+            raise UsageError(f"{option} has '{part}'; write NAME=THEIRS, with commas between")
+        found[name] = value
+    return found
+
+
+def provenance_fields(found: "Provenance") -> dict[str, Any]:
+    """A paper's sources as JSON has them."""
+    taken: dict[tuple[str, str], list[str]] = {}
+    for column, name in found.taken_from.items():
+        taken.setdefault(name, []).append(column)
+    return {
+        "key": found.paper.key,
+        "title": found.paper.title_text,
+        "sources": [
+            {
+                "source": said.source,
+                "source_key": said.source_key,
+                "met_by": said.met_by,
+                "seen_at": said.seen_at.isoformat(timespec="seconds"),
+                "identifiers": dict(said.identifiers),
+                "gives": taken.get((said.source, said.source_key), []),
+                "says": {
+                    column: value.isoformat() if hasattr(value, "isoformat") else value
+                    for column, value in said.values.items()
+                },
+            }
+            for said in found.said
+        ],
+    }
+
+
+def provenance_text(found: "Provenance") -> str:
+    """A paper's sources for a person: what each gives, and what it says otherwise."""
+    fields = provenance_fields(found)
+    lines = [f"{fields['key']}  {fields['title']}"]
+    for source in fields["sources"]:
+        named = ", ".join(f"{scheme} {value}" for scheme, value in source["identifiers"].items())
+        lines += [
+            "",
+            f"{source['source']} {source['source_key']}  ({source['met_by']}, {source['seen_at']})",
+            f"  identifiers: {named or '–'}",
+            f"  gives:       {', '.join(source['gives']) or 'nothing'}",
+        ]
+        lines += [
+            f"  otherwise:   {column} = {_short(value)}"
+            for column, value in source["says"].items()
+            if column not in source["gives"] and value != _shown_of(found, column)
+        ]
+    return "\n".join(lines)
+
+
+def _shown_of(found: "Provenance", column: str) -> Any:
+    value = getattr(found.paper, column)
+    if isinstance(value, tuple):
+        return list(value)
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""What is done while nobody waits: queued runs, and the embeddings of new papers.
+"""What is done while nobody waits: queued runs, scheduled imports, embeddings of new papers.
 
 The server does it in threads of its own; `paperround worker` does it beside a server that does not.
 """
@@ -7,6 +7,7 @@ import threading
 
 from sqlalchemy import Engine
 
+from paperround.catalogue.schedule import keep_imported
 from paperround.db import read
 from paperround.discovery.jobs import keep_embedded
 from paperround.runs.queries import is_running
@@ -31,6 +32,12 @@ def work_in_threads(
             target=keep_embedded,
             args=(engine, settings, stop, is_busy),
             name="embeddings",
+            daemon=True,
+        ),
+        threading.Thread(
+            target=keep_imported,
+            args=(engine, settings, stop, is_busy),
+            name="imports",
             daemon=True,
         ),
     ]

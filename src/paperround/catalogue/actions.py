@@ -1,46 +1,68 @@
 """Writes to the catalogue: records come in, in batches that are each one transaction."""
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
 
-from sqlalchemy import Engine
+import orjson
+from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from paperround.catalogue.cleaning import RecordError, cleaned
-from paperround.catalogue.merging import Batch, complete_bands
-from paperround.catalogue.records import Imported, PaperRecord, Rejected
+from paperround.catalogue.merging import Batch
+from paperround.catalogue.queries import paper_by_key
+from paperround.catalogue.records import (
+    Bookmark,
+    Imported,
+    Item,
+    PaperRecord,
+    Rejected,
+    Removed,
+)
+from paperround.catalogue.storing import chunks, complete_bands, uses_bands
+from paperround.catalogue.tables import AppearanceTable, BookmarkTable
 from paperround.clock import utc_now
 from paperround.db import read, write
+from paperround.errors import NotFoundError
 from paperround.log import get_logger
 
 # So many records are one transaction: enough that the disk's confirmation costs little each,
 # few enough that other writers wait for less than a second.
-BATCH = 500
+BATCH = 1_000
+# So many rejections are kept in memory; all are counted, and told to whoever asks.
+KEPT_REJECTIONS = 1_000
+# Grows when records are cleaned or merged by other rules, so that the next import looks again.
+_RULES = b"1"
 
 
 def import_records(
     engine: Engine,
-    items: Iterable[PaperRecord | Rejected],
+    items: Iterable[Item],
     *,
     now: Callable[[], datetime] = utc_now,
     on_progress: Callable[[int], None] | None = None,
+    on_rejected: Callable[[Rejected], None] | None = None,
 ) -> Imported:
     """What became of the items of a source. Importing the same again changes nothing.
 
     `on_progress` hears how many items are done for good: their batch is on the disk, whatever
-    happens next. A batch is written whole or not at all.
+    happens next. A batch is written whole or not at all, together with the bookmark that ends it.
+    `on_rejected` hears of every rejection, in order.
     """
     started = time.monotonic()
     counts: Counter[str] = Counter()
     rejections: list[Rejected] = []
-    n_read = 0
+    n_read = n_rejected = 0
     for batch in _batches(items):
-        records = _sound(batch, rejections)
-        if records:
-            counts += _import_batch(engine, records, now())
-        n_read += len(batch)
+        outcomes, rejected = _import_batch(engine, batch, now())
+        counts += outcomes
+        n_read += sum(not isinstance(item, Bookmark) for item in batch)
+        n_rejected += len(rejected)
+        rejections += rejected[: KEPT_REJECTIONS - len(rejections)]
+        for each in rejected if on_rejected is not None else ():
+            on_rejected(each)  # type: ignore[misc]
         if on_progress is not None:
             on_progress(n_read)
     done = Imported(
@@ -50,6 +72,7 @@ def import_records(
         merged=counts["merged"],
         seconds=time.monotonic() - started,
         rejections=tuple(rejections),
+        rejected=n_rejected,
     )
     get_logger().info(
         "import.finished",
@@ -63,41 +86,149 @@ def import_records(
     return done
 
 
-def _sound(
-    batch: Sequence[PaperRecord | Rejected], rejections: list[Rejected]
-) -> list[PaperRecord]:
-    records = []
-    for item in batch:
-        if isinstance(item, Rejected):
-            rejections.append(item)
-            continue
-        try:
-            records.append(cleaned(item))
-        except RecordError as error:
-            place = item.place or f"{item.source} {item.source_key}"
-            rejections.append(Rejected(place[:200], str(error)))
-    return records
+def split_paper(
+    engine: Engine, key: str, source: str, source_key: str, now: Callable[[], datetime] = utc_now
+) -> str:
+    """The address of the new paper that one source's record of a merged paper has become.
+
+    Both papers say what their own sources say; they are never merged again. Raises NotFoundError
+    where there is no such paper or appearance, UsageError where the paper has one source only.
+    """
+    with write(engine) as connection:
+        detail = paper_by_key(connection, key)
+        if detail is None:
+            raise NotFoundError(f"no paper '{key[:80]}' in this catalogue")
+        if (source, source_key) not in detail.sources:
+            known = ", ".join(f"{source} {name}" for source, name in detail.sources)
+            raise NotFoundError(f"{source} {source_key[:80]} is not among its sources: {known}")
+        batch = Batch(connection, [], now())
+        new = batch.split(detail.paper.id, (source, source_key))
+        batch.flush()
+        return str(new.values["key"])
 
 
-def _import_batch(engine: Engine, records: list[PaperRecord], now: datetime) -> Counter[str]:
+def bookmark_of(connection: Connection, source: str, scope: str) -> str | None:
+    """Where the last import of this scope stopped without reaching the end (primary key)."""
+    return connection.scalar(
+        select(BookmarkTable.position).where(
+            BookmarkTable.source == source, BookmarkTable.scope == scope
+        )
+    )
+
+
+def digest_of(record: PaperRecord) -> bytes:
+    """Equal for records that say the same, wherever they stood."""
+    said = {name: value for name, value in vars(record).items() if name != "place"}
+    try:
+        packed = orjson.dumps(said)
+    # A surrogate, a day before the year 1, a number beyond 64 bits: whatever JSON cannot hold.
+    except (TypeError, ValueError):
+        packed = repr(said).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(packed, digest_size=16, salt=_RULES).digest()
+
+
+def _import_batch(
+    engine: Engine, batch: Sequence[Item], now: datetime
+) -> tuple[Counter[str], list[Rejected]]:
+    records, digests, rejected = _sound(engine, batch)
+    removed = [item for item in batch if isinstance(item, Removed)]
+    bookmarks = [item for item in batch if isinstance(item, Bookmark)]
+    if not (records or removed or bookmarks):
+        return Counter(), rejected
     if any("arxiv" not in record.identifiers for record in records):
         with read(engine) as connection:
-            needs_all = Batch(connection, records, now).needs_all_bands()
+            needs_all = (
+                not uses_bands(connection) and Batch(connection, records, now).needs_all_bands()
+            )
         # In steps of their own, so that nobody else waits while thousands of papers get theirs.
         after: int | None = 0 if needs_all else None
         while after is not None:
             with write(engine) as connection:
                 after = complete_bands(connection, after)
     with write(engine) as connection:
-        merging = Batch(connection, records, now)
-        outcomes = merging.merge()
+        merging = Batch(connection, records, now, digests)
+        counts: Counter[str] = Counter(merging.merge())
+        counts["updated"] += merging.withdraw(removed)
         merging.flush()
-    return Counter(outcomes)
+        for bookmark in bookmarks:
+            _store_bookmark(connection, bookmark, now)
+    return counts, rejected
 
 
-def _batches(
-    items: Iterable[PaperRecord | Rejected],
-) -> Iterator[list[PaperRecord | Rejected]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, BATCH)):
+def _sound(
+    engine: Engine, batch: Sequence[Item]
+) -> tuple[list[PaperRecord], list[bytes | None], list[Rejected]]:
+    """The records that say something new, their digests, and what must be refused, in order."""
+    names = Counter(_name(item) for item in batch if isinstance(item, PaperRecord))
+    with read(engine) as connection:
+        stored = _stored_digests(connection, list(names))
+    records: list[PaperRecord] = []
+    digests: list[bytes | None] = []
+    rejected: list[Rejected] = []
+    for item in batch:
+        if isinstance(item, Rejected):
+            rejected.append(item)
+        if not isinstance(item, PaperRecord):
+            continue
+        digest, name = digest_of(item), _name(item)
+        # Named twice in one batch, it may say one thing now and another thing then.
+        if stored.get(name) == digest and names[name] == 1:
+            continue
+        try:
+            records.append(cleaned(item))
+            digests.append(digest)
+        except RecordError as error:
+            place = item.place or f"{item.source} {item.source_key}"
+            rejected.append(Rejected(place[:200], str(error)))
+    return records, digests, rejected
+
+
+def _name(record: PaperRecord) -> tuple[str, str]:
+    key = record.source_key
+    if isinstance(key, str) and not key.isalnum():
+        key = " ".join(key.split())
+    return record.source, key
+
+
+def _stored_digests(
+    connection: Connection, names: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], bytes]:
+    """What was last imported under these names (index: primary key)."""
+    by_source: dict[str, list[str]] = {}
+    for source, key in names:
+        by_source.setdefault(source, []).append(key)
+    found: dict[tuple[str, str], bytes] = {}
+    for source, keys in by_source.items():
+        for chunk in chunks(keys):
+            statement = select(AppearanceTable.source_key, AppearanceTable.digest).where(
+                AppearanceTable.source == source, AppearanceTable.source_key.in_(chunk)
+            )
+            rows = connection.execute(statement)
+            found |= {(source, key): digest for key, digest in rows if digest is not None}
+    return found
+
+
+def _store_bookmark(connection: Connection, bookmark: Bookmark, now: datetime) -> None:
+    named = (BookmarkTable.source == bookmark.source) & (BookmarkTable.scope == bookmark.scope)
+    connection.execute(delete(BookmarkTable).where(named))
+    if bookmark.position is not None:
+        connection.execute(
+            upsert(BookmarkTable).values(
+                source=bookmark.source,
+                scope=bookmark.scope,
+                position=bookmark.position,
+                stored_at=now,
+            )
+        )
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Runs of at most so many items; a bookmark ends one, since all before it is then kept."""
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) >= BATCH or isinstance(item, Bookmark):
+            yield batch
+            batch = []
+    if batch:
         yield batch

@@ -6,12 +6,12 @@ Sources differ; this is the one gate that all records pass. Repairable is what n
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 from paperround.catalogue.identity import arxiv_id, is_category, title_key
-from paperround.catalogue.records import PaperRecord
+from paperround.catalogue.records import PaperRecord, ReportedResult
 
 MAX_TITLE = 1_000
 MAX_ABSTRACT = 50_000
@@ -22,6 +22,7 @@ MAX_URL = 2_000
 MAX_SOURCE = 30
 MAX_KEY = 200
 MAX_CATEGORIES = 50
+MAX_LINKS = 1_000
 MAX_COUNT = 2**31 - 1
 _FIRST_YEAR = 1500
 
@@ -56,27 +57,38 @@ def cleaned(record: PaperRecord) -> PaperRecord:
     title = _line(record.title, "title", MAX_TITLE)
     if not title or not title_key(title):
         raise RecordError("no title")
-    return replace(
-        record,
-        source=_required(record.source, "source", MAX_SOURCE),
-        source_key=_required(record.source_key, "source_key", MAX_KEY),
-        title=title,
-        abstract=_text(record.abstract, "abstract", MAX_ABSTRACT).strip(),
-        authors=_names(record.authors),
-        author_count=_count(record.author_count, "author_count"),
-        organisation=_line(record.organisation, "organisation", MAX_NAME) or None,
-        published=_day(record.published, "published"),
-        listed=_day(record.listed, "listed"),
-        categories=_categories(record.categories),
-        comment=_line(record.comment, "comment", MAX_COMMENT) or None,
-        venue=_line(record.venue, "venue", MAX_NAME) or None,
-        code_url=_url(record.code_url, "code_url"),
-        project_url=_url(record.project_url, "project_url"),
-        pdf_url=_url(record.pdf_url, "pdf_url"),
-        votes=_count(record.votes, "votes"),
-        comments=_count(record.comments, "comments"),
-        identifiers=identifiers,
-    )
+    sound: dict[str, Any] = {
+        "source": _required(record.source, "source", MAX_SOURCE),
+        "source_key": _required(record.source_key, "source_key", MAX_KEY),
+        "title": title,
+        "abstract": _text(record.abstract, "abstract", MAX_ABSTRACT).strip(),
+        "authors": _names(record.authors),
+        "author_count": _count(record.author_count, "author_count"),
+        "organisation": _line(record.organisation, "organisation", MAX_NAME) or None,
+        "published": _day(record.published, "published"),
+        "listed": _day(record.listed, "listed"),
+        "categories": _categories(record.categories),
+        "keywords": _keywords(record.keywords),
+        "comment": _line(record.comment, "comment", MAX_COMMENT) or None,
+        "venue": _line(record.venue, "venue", MAX_NAME) or None,
+        "code_url": _url(record.code_url, "code_url"),
+        "project_url": _url(record.project_url, "project_url"),
+        "pdf_url": _url(record.pdf_url, "pdf_url"),
+        "links": _links(record.links),
+        "votes": _count(record.votes, "votes"),
+        "comments": _count(record.comments, "comments"),
+        "results": tuple(_result(result) for result in record.results),
+        "identifiers": identifiers,
+    }
+    changed = {name: value for name, value in sound.items() if getattr(record, name) != value}
+    return _replaced(record, changed) if changed else record
+
+
+def _replaced(record: PaperRecord, changed: Mapping[str, Any]) -> PaperRecord:
+    # As dataclasses.replace, which sets each of thirty fields anew: of an import's time, a tenth.
+    copied = object.__new__(PaperRecord)
+    vars(copied).update(vars(record), **changed)
+    return copied
 
 
 def _text(value: str | None, name: str, limit: int) -> str:
@@ -86,7 +98,7 @@ def _text(value: str | None, name: str, limit: int) -> str:
         raise RecordError(f"{name} is {_shown(value)}; it must be text")
     if len(value) > limit:
         raise RecordError(f"{name} has {len(value):,} characters; at most {limit:,} make sense")
-    if value.isascii() and value.isprintable():
+    if value.isascii() and value.replace("\n", " ").isprintable():
         return value
     sound = value.replace("\r\n", "\n").replace("\r", "\n")
     sound = _DIRECTIONS.sub("", _UNWANTED.sub(" ", sound))
@@ -94,6 +106,10 @@ def _text(value: str | None, name: str, limit: int) -> str:
 
 
 def _line(value: str | None, name: str, limit: int) -> str:
+    if value is None:
+        return ""
+    if type(value) is str and value.isalnum() and value.isascii() and len(value) <= limit:
+        return value
     return " ".join(_text(value, name, limit).split())
 
 
@@ -117,6 +133,11 @@ def _categories(categories: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each for each in kept if is_category(each)))[:MAX_CATEGORIES]
 
 
+def _keywords(keywords: Sequence[str]) -> tuple[str, ...]:
+    kept = (_line(keyword, "keyword", MAX_NAME) for keyword in keywords[:MAX_LINKS])
+    return tuple(dict.fromkeys(keyword for keyword in kept if keyword))[:MAX_CATEGORIES]
+
+
 def _day(day: date | None, name: str) -> date | None:
     if day is not None and day.year < _FIRST_YEAR:
         raise RecordError(f"{name} is {day}; no paper is that old")
@@ -129,6 +150,21 @@ def _count(count: int | None, name: str) -> int | None:
     if not 0 <= count <= MAX_COUNT:
         raise RecordError(f"{name} is {count}; it must be between 0 and {MAX_COUNT:,}")
     return count
+
+
+def _links(links: Sequence[str]) -> tuple[str, ...]:
+    kept = (_url(link, "link") for link in links[:MAX_LINKS])
+    return tuple(dict.fromkeys(link for link in kept if link))
+
+
+def _result(result: ReportedResult) -> ReportedResult:
+    return ReportedResult(
+        task=_line(result.task, "task", MAX_NAME),
+        dataset=_line(result.dataset, "dataset", MAX_NAME),
+        metric=_required(result.metric, "metric", MAX_NAME),
+        value=_required(result.value, "value", MAX_NAME),
+        model=_line(result.model, "model", MAX_NAME),
+    )
 
 
 def _url(url: str | None, name: str) -> str | None:

@@ -67,6 +67,7 @@ def arxiv_id(text: str) -> str | None:
     return found["id"]
 
 
+@lru_cache(maxsize=4_096)
 def is_category(text: str) -> bool:
     """Whether it is a category of arXiv, and not a code of MSC or ACM, which stand with them."""
     return _CATEGORY.match(text) is not None

@@ -7,8 +7,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, tuple_
 
 from paperround.catalogue.identity import arxiv_id, arxiv_of_key
-from paperround.catalogue.records import Paper, PaperDetail, PaperId
-from paperround.catalogue.tables import AppearanceTable, IdentifierTable, PaperTable
+from paperround.catalogue.records import (
+    Paper,
+    PaperDetail,
+    PaperId,
+    Reported,
+    ReportedResult,
+)
+from paperround.catalogue.tables import AppearanceTable, IdentifierTable, PaperTable, ReportedTable
 
 # An address that a paper had before its arXiv id was known; it keeps working.
 FORMER_KEY = "key"
@@ -24,7 +30,8 @@ def paper_from_row(row: Row[*tuple[Any, ...]]) -> Paper:
     """
     values = {field.name: getattr(row, field.name) for field in fields(Paper)}
     values["authors"] = tuple(values["authors"])
-    values["categories"] = tuple(values["categories"])
+    for column in ("categories", "links", "keywords"):
+        values[column] = tuple(values[column])
     if values["pdf_url"] is None and (arxiv := arxiv_of_key(values["key"])):
         values["pdf_url"] = f"https://arxiv.org/pdf/{arxiv}"
     return Paper(**values)
@@ -64,6 +71,21 @@ def papers_by_key(connection: Connection, keys: Iterable[str]) -> dict[str, Pape
         for row in connection.execute(statement):
             found[row.key] = paper_from_row(row)
     return found
+
+
+def reported_of(connection: Connection, paper_id: PaperId) -> list[Reported]:
+    """What others reported of a paper, by task and data set (index: appearance.paper_id)."""
+    table, said = ReportedTable, AppearanceTable
+    statement = (
+        select(table.source, table.task, table.dataset, table.metric, table.value, table.model)
+        .join(said, (said.source == table.source) & (said.source_key == table.source_key))
+        .where(said.paper_id == paper_id)
+        .order_by(table.task, table.dataset, table.model, table.metric, table.source)
+    )
+    return [
+        Reported(source, ReportedResult(*result))
+        for source, *result in connection.execute(statement)
+    ]
 
 
 def has_papers(connection: Connection) -> bool:

@@ -22,6 +22,7 @@ _FORMULA = re.compile(
     r"|\\\[.{1,2000}?\\\]",
     re.DOTALL,
 )
+_SIMPLE_FORMULA = re.compile(r"\$([A-Za-z0-9.,:;+*/()<>=|!?-](?:[A-Za-z0-9.,:;+*/()<>=|!?-]| )*)\$")
 _ACCENT = re.compile(
     r"""\{?\\(?:["'`^~=.]\s*|[uvHckr](?=[\s{])\s*)(?:\{\s*\\?[A-Za-z]\s*\}|\\?[A-Za-z](?![A-Za-z]*\{))\}?"""
 )
@@ -64,15 +65,21 @@ def plain_text(latex: str) -> str:
 def _without_markup(text: str) -> str:
     # Our own marks are from a private range of Unicode; a text that holds them loses them.
     text = text.translate(dict.fromkeys(_BACK))
-    text = _FORMULA.sub(_formula, text)
+    if "$" in text or "\\(" in text or "\\[" in text:
+        text = _FORMULA.sub(_formula, text)
+    if "\\" not in text and "{" not in text:
+        return text.translate(_BACK)
     text = _ACCENT.sub(lambda found: _converted(found[0]), text)
     text = text.replace(r"\deg", "°").replace(r"\^{}", "^")
     text = _ESCAPED.sub(lambda found: _ASIDE[found[1]], text)
     for _ in range(_MAX_NESTING):
         before = text
         text = _DOUBLED.sub(r"{\g<inside>}", text)
-        text = _DROPPED.sub("", text)
-        text = _FOOTNOTE.sub(r" (\g<inside>)", text)
+        # These two begin with any space, so that every space of the text would be tried.
+        if "\\cite" in text or "\\label" in text or "\\color" in text:
+            text = _DROPPED.sub("", text)
+        if "\\footnote" in text:
+            text = _FOOTNOTE.sub(r" (\g<inside>)", text)
         for styled in (_STYLED, _COLOURED, _LINK, _GROUP):
             text = styled.sub(r"\g<inside>", text)
         if text == before:
@@ -89,6 +96,9 @@ def _formula(found: re.Match[str]) -> str:
     # Dollars around several words, or before a digit, are prices unless mathematics stands inside.
     if not re.search(r"[\\^_{}=<>]", piece) and (rest.isdigit() or len(piece.split()) > 8):
         return piece
+    if simple := _SIMPLE_FORMULA.fullmatch(piece):
+        # Without a macro there is nothing to convert; most formulas are a letter or a number.
+        return simple[1]
     # Braces that a formula shows stay; those of the text around it are markup.
     return _converted(piece).translate(_KEPT_BRACES)
 

@@ -22,7 +22,17 @@ from paperround.web import failures, guard
 from paperround.web.api import claims as api_claims
 from paperround.web.api import papers as api_papers
 from paperround.web.api import runs as api_runs
-from paperround.web.pages import claims, feed, papers, plain, results, runnable, runs, search
+from paperround.web.pages import (
+    claims,
+    feed,
+    papers,
+    plain,
+    results,
+    runnable,
+    runs,
+    search,
+    sources,
+)
 from paperround.web.rendering import STATIC
 from paperround.web.site import Site
 from paperround.work import work_in_threads
@@ -87,7 +97,7 @@ def create_app(
     for router in (api_papers.router, api_runs.router, api_claims.router):
         app.include_router(router, prefix="/api/v1")
     app.include_router(api_claims.short_router, prefix="/api", include_in_schema=False)
-    for page in (feed, search, runnable, runs, claims, results, papers, plain):
+    for page in (feed, search, runnable, runs, claims, results, sources, papers, plain):
         app.include_router(page.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     failures.install(app)

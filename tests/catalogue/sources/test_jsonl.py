@@ -211,7 +211,7 @@ def test_wrong_arguments_are_refused_before_anything_is_read() -> None:
 
 
 def test_an_unknown_source_is_named_with_those_that_there_are() -> None:
-    with pytest.raises(UsageError, match="no source 'arxive'; there are hf-page, jsonl"):
+    with pytest.raises(UsageError, match="no source 'arxive'; there are acl-anthology, arxiv, "):
         read_source("arxive", [])
 
 

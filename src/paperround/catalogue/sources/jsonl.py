@@ -8,27 +8,30 @@
 
 Only `title` is required. An `id` that is an arXiv id identifies the paper, another one only names
 it in its source; `listed` is a day or several, of which the first counts; other keys are passed
-over. Files may be plain, .gz or .xz, told by their first bytes; nothing is read ahead.
+over. Files may be plain, .gz, .xz, .bz2 or .zst, told by their first bytes; nothing is read ahead.
+Rows of others are read by naming their keys: `--map id=_id,abstract=text`.
 """
 
-import gzip
 import json
-import lzma
 import re
-import sys
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from io import BufferedReader
-from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
+
+import orjson
 
 from paperround.catalogue.identity import arxiv_id, derived_key
 from paperround.catalogue.records import PaperRecord, Rejected
+from paperround.catalogue.sources.files import READ_ERRORS, check_files, open_files
 from paperround.errors import UsageError
 
 SOURCE = "jsonl"
 _MAX_LINE_BYTES = 8 << 20
+_WORDS = (
+    "id title abstract authors author_count categories keywords published listed comment venue"
+    " organisation code_url project_url pdf_url links votes comments identifiers source source_key"
+)
+_KEYS = frozenset(_WORDS.split())
 _DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ].*)?$", re.ASCII)
 
 
@@ -36,18 +39,53 @@ class _RowError(ValueError):
     """Why a row is no paper."""
 
 
-def read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
-    """The papers of JSONL files, or of standard input for `-`."""
-    if not arguments:
-        raise UsageError("jsonl takes files, or - for standard input")
-    for name in arguments:
-        if name != "-" and not Path(name).is_file():
-            raise UsageError(f"{name}: there is no such file")
-    return _read_all(arguments)
+def read(
+    arguments: Sequence[str], keys: Mapping[str, str] | None = None
+) -> Iterator[PaperRecord | Rejected]:
+    """The papers of JSONL files, or of standard input for `-`.
+
+    `keys` says under which key of a row each of ours stands, where it is another.
+    """
+    check_files(SOURCE, arguments)
+    for ours in keys or {}:
+        if ours not in _KEYS:
+            raise UsageError(f"--map has no '{ours}'; there are {', '.join(sorted(_KEYS))}")
+    return (
+        item
+        for shown, stream in open_files(arguments)
+        for item in read_lines(stream, shown, keys=keys)
+    )
 
 
-def read_lines(stream: IO[bytes], name: str = "") -> Iterator[PaperRecord | Rejected]:
+def read_lines(
+    stream: IO[bytes], name: str = "", *, keys: Mapping[str, str] | None = None
+) -> Iterator[PaperRecord | Rejected]:
     """The papers of a stream of lines; `name` stands before the line's number where it is given."""
+    for item in rows_of_lines(stream, name):
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        place, row = item
+        try:
+            yield _record(renamed(row, keys) if keys else row, place)
+        except _RowError as error:
+            yield Rejected(place, str(error))
+
+
+def renamed(row: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
+    """A row of others under our keys; a key of ours that is mapped is never read as it stands."""
+    kept = {key: value for key, value in row.items() if key not in keys}
+    mapped = {ours: row[theirs] for ours, theirs in keys.items() if theirs in row}
+    if type(mapped.get("id")) is int:
+        # Many a corpus numbers its rows.
+        mapped["id"] = str(mapped["id"])
+    return kept | mapped
+
+
+def rows_of_lines(
+    stream: IO[bytes], name: str = ""
+) -> Iterator[tuple[str, dict[str, Any]] | Rejected]:
+    """The objects of a stream of lines with their places, and the lines that are none."""
     where = f"{name}, line " if name else "line "
     number = 0
     try:
@@ -62,46 +100,28 @@ def read_lines(stream: IO[bytes], name: str = "") -> Iterator[PaperRecord | Reje
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line.strip():
                 yield _item(line, f"{where}{number}")
-    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+    except READ_ERRORS as error:
         reason = f"{error}; what follows could not be read"
         yield Rejected(f"{where}{number + 1}", reason)
 
 
-def _read_all(names: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
-    for name in names:
-        shown = Path(name).name if len(names) > 1 else ""
-        if name == "-":
-            yield from read_lines(_unpacked(cast(BufferedReader, sys.stdin.buffer)), shown)
-        else:
-            with Path(name).open("rb") as file, _unpacked(file) as stream:
-                yield from read_lines(stream, shown)
-
-
-def _unpacked(file: BufferedReader) -> IO[bytes]:
-    start = file.peek(6)
-    if start.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.open(file))
-    if start.startswith(b"\xfd7zXZ\x00"):
-        return lzma.open(file)
-    return file
-
-
-def _item(line: bytes, place: str) -> PaperRecord | Rejected:
+def _item(line: bytes, place: str) -> tuple[str, dict[str, Any]] | Rejected:
     try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return Rejected(place, f"not UTF-8 (byte 0x{line[error.start]:02x})")
-    except json.JSONDecodeError as error:
-        return Rejected(place, f"not JSON ({error.msg} at character {error.pos + 1})")
-    except (RecursionError, ValueError) as error:
-        # Nested too deep, or a number of too many digits.
-        return Rejected(place, f"not a paper ({error})")
-    try:
-        if not isinstance(row, dict):
-            raise _RowError(f"not an object but {_shown(row)}")
-        return _record(row, place)
-    except _RowError as error:
-        return Rejected(place, str(error))
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        # The slow reader takes a little more (NaN, long numbers), and says what is wrong where.
+        try:
+            row = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            return Rejected(place, f"not UTF-8 (byte 0x{line[error.start]:02x})")
+        except json.JSONDecodeError as error:
+            return Rejected(place, f"not JSON ({error.msg} at character {error.pos + 1})")
+        except (RecursionError, ValueError) as error:
+            # Nested too deep, or a number of too many digits.
+            return Rejected(place, f"not a paper ({error})")
+    if not isinstance(row, dict):
+        return Rejected(place, f"not an object but {_shown(row)}")
+    return place, row
 
 
 def _record(row: Mapping[str, Any], place: str) -> PaperRecord:
@@ -121,11 +141,13 @@ def _record(row: Mapping[str, Any], place: str) -> PaperRecord:
         published=None if row.get("published") is None else _day(row["published"], "published"),
         listed=_first_day(row),
         categories=_texts(row, "categories"),
+        keywords=_texts(row, "keywords"),
         comment=_text(row, "comment"),
         venue=_text(row, "venue"),
         code_url=_text(row, "code_url"),
         project_url=_text(row, "project_url"),
         pdf_url=_text(row, "pdf_url"),
+        links=_texts(row, "links"),
         votes=_number(row, "votes"),
         comments=_number(row, "comments"),
         identifiers=identifiers,
@@ -153,8 +175,8 @@ def _first_day(row: Mapping[str, Any]) -> date | None:
 
 
 def _text(row: Mapping[str, Any], name: str) -> str | None:
-    value: str | None = _typed(row, name, str, "text")
-    return value
+    value: str | None = row.get(name)
+    return value if value is None or type(value) is str else _typed(row, name, str, "text")
 
 
 def _number(row: Mapping[str, Any], name: str) -> int | None:

@@ -83,6 +83,9 @@ class PaperDetailOut(PaperOut):
     abstract_latex: str
     identifiers: dict[str, str]
     sources: list[str]
+    links: list[str]
+    keywords: list[str]
+    withdrawn: bool
     slug: str | None
 
     @classmethod
@@ -94,6 +97,9 @@ class PaperDetailOut(PaperOut):
             abstract_latex=detail.paper.abstract,
             identifiers=dict(detail.identifiers),
             sources=sorted({source for source, _ in detail.sources}),
+            links=list(detail.paper.links),
+            keywords=list(detail.paper.keywords),
+            withdrawn=detail.paper.withdrawn,
             slug=room.slug if room else None,
         )
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from paperround.catalogue.identity import arxiv_id
-from paperround.catalogue.queries import paper_by_key
+from paperround.catalogue.queries import paper_by_key, reported_of
 from paperround.catalogue.records import Paper, PaperDetail, PaperId
 from paperround.db import read
 from paperround.errors import NotFoundError, UsageError
@@ -31,6 +31,7 @@ router = APIRouter()
 _SIMILAR = 6
 _RUNS_SHOWN = 5
 _RESULTS_SHOWN = 12
+_LINKS_SHOWN = 20
 _README_LIMIT_BYTES = 512 << 10
 
 
@@ -49,6 +50,7 @@ def paper(
             return RedirectResponse(f"/papers/{detail.paper.key}", status_code=301)
         room_context = {} if room is None else _room_context(connection, request, site, room, scale)
         tallies = claims.tallies(connection, site)
+        reported = reported_of(connection, detail.paper.id) if detail is not None else []
     if detail is not None:
         shown, note = detail, None
         similar = site.searcher.similar(detail.paper.id, n=_SIMILAR)
@@ -64,6 +66,7 @@ def paper(
         identifiers=shown.identifiers,
         sources=sorted({source for source, _ in shown.sources}),
         links=_links(shown),
+        reported=reported,
         similar=similar,
         tallies=tallies,
         note=note,
@@ -193,9 +196,19 @@ def _links(detail: PaperDetail) -> list[tuple[str, str]]:
         ("Code", detail.paper.code_url),
         ("Project", detail.paper.project_url),
         ("DOI", f"https://doi.org/{doi}" if doi else None),
+        *((_label(link), link) for link in detail.paper.links[:_LINKS_SHOWN]),
     ]
     return [
         (label, address)
         for label, url in candidates
         if (address := wording.web_address(url)) is not None
     ]
+
+
+def _label(link: str) -> str:
+    """What an address leads to, by its first part on the Hub; else code."""
+    on_the_hub = link.removeprefix("https://huggingface.co/")
+    if on_the_hub == link:
+        return "Code"
+    kinds = {"datasets": "Data set", "spaces": "Space", "collections": "Collection"}
+    return kinds.get(on_the_hub.partition("/")[0], "Model")

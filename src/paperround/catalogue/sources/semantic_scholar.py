@@ -1,0 +1,115 @@
+"""Semantic Scholar: answers of its API, shards of its datasets, and its bulk search.
+
+    {"total": 2674, "token": "…", "data": [{"paperId": "…", "externalIds": {"ArXiv": "…"}, …}]}
+
+An answer about many ids holds null for those that it does not know.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from paperround.catalogue.records import Bookmark, Item, PaperRecord, Rejected
+from paperround.catalogue.sources.fields import (
+    RowError,
+    address_of,
+    count_of,
+    day_of,
+    doi_of,
+    identifiers_in,
+    objects_of,
+    required,
+    shown,
+    text_of,
+    year_day,
+)
+from paperround.catalogue.sources.files import check_files, json_items, open_files, place_in
+from paperround.catalogue.visiting import Visit
+from paperround.errors import SourceError
+
+SOURCE = "semantic-scholar"
+ADDRESS = "https://api.semanticscholar.org/graph/v1"
+_FIELDS = "title,abstract,year,publicationDate,venue,authors,externalIds,openAccessPdf,corpusId"
+
+
+def read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
+    """The papers of saved answers, or of a dataset's shards with one object a line."""
+    check_files(SOURCE, arguments)
+    return (
+        record
+        for name, stream in open_files(arguments)
+        for item in json_items(stream, name)
+        for record in _items(item)
+    )
+
+
+def visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
+    """The papers that answer a bulk search, page by page; a broken import goes on at its token."""
+    query = " ".join(arguments)
+    token = visit.bookmark(SOURCE, query)
+    while True:
+        asked = {"query": query, "fields": _FIELDS} | ({"token": token} if token else {})
+        address = f"{visit.address(SOURCE, ADDRESS)}/paper/search/bulk?{urlencode(asked)}"
+        answer = visit.get_json(address)
+        if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
+            raise SourceError(f"{address}: the answer has no list of papers")
+        yield from _items(("the answer", answer))
+        token = text_of(answer, "token")
+        yield Bookmark(SOURCE, query, token)
+        if token is None:
+            return
+
+
+def _items(item: tuple[str, Any] | Rejected) -> Iterator[PaperRecord | Rejected]:
+    if isinstance(item, Rejected):
+        yield item
+        return
+    place, value = item
+    rows = [(place, value)]
+    for name in ("data", "recommendedPapers"):
+        if isinstance(value, dict) and isinstance(value.get(name), list):
+            rows = [(place_in(place, f"{name} {i}"), v) for i, v in enumerate(value[name], 1)]
+    if isinstance(value, dict) and "message" in value and "paperId" not in value:
+        yield Rejected(place, f"an error: {str(value['message'])[:200]}")
+        return
+    for where, row in rows:
+        try:
+            if row is None:
+                raise RowError("null: an id that Semantic Scholar does not know")
+            if not isinstance(row, dict):
+                raise RowError(f"not an object but {shown(row)}")
+            yield _record(row, where)
+        except RowError as error:
+            yield Rejected(where, str(error))
+
+
+def _record(row: Mapping[str, Any], place: str) -> PaperRecord:
+    corpus = row.get("corpusId", row.get("corpusid"))
+    key = text_of(row, "paperId") or (str(corpus) if type(corpus) is int else None)
+    if key is None:
+        raise RowError("no paperId")
+    external = row.get("externalIds") or row.get("externalids") or {}
+    if not isinstance(external, dict):
+        raise RowError(f"externalIds is {shown(external)}; it must be an object")
+    names = {name.lower(): value for name, value in external.items() if isinstance(value, str)}
+    identifiers = identifiers_in(names.get("arxiv"), names.get("doi"))
+    if (acl := names.get("acl")) is not None:
+        identifiers |= identifiers_in(acl)
+    doi = doi_of(names.get("doi"))
+    if doi and "arxiv" not in identifiers_in(doi):
+        identifiers["doi"] = doi
+    identifiers["s2"] = key
+    pdf = row.get("openAccessPdf") or {}
+    published = text_of(row, "publicationDate") or text_of(row, "publicationdate")
+    return PaperRecord(
+        source=SOURCE,
+        source_key=key,
+        title=required(row, "title"),
+        abstract=text_of(row, "abstract") or "",
+        authors=tuple(text_of(a, "name") or "" for a in objects_of(row, "authors")),
+        published=day_of(published, "publicationDate") or year_day(count_of(row, "year")),
+        venue=text_of(row, "venue") or None,
+        pdf_url=address_of(text_of(pdf, "url")) if isinstance(pdf, dict) else None,
+        identifiers=identifiers,
+        place=place,
+    )
