@@ -19,7 +19,8 @@ def configure(*, debug: bool = False, as_json: bool = False) -> None:
             structlog.processors.JSONRenderer() if as_json else console,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        # Asked for each time: whoever takes standard error for a while gives it back.
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
 

@@ -246,7 +246,7 @@ class Slow(BytesIO):
 
 
 @pytest.mark.parametrize("name", ["gz", "xz", "zst", "plain"])
-@pytest.mark.parametrize("kept", [1.0, 0.699])
+@pytest.mark.parametrize("kept", [1.0, 0.69901])
 def test_packed_files_are_told_by_their_bytes_and_say_when_they_break_off(
     name: str, kept: float
 ) -> None:
