@@ -181,17 +181,18 @@ def select(
 def matches(events: Sequence[tuple[int, int, int]]) -> dict[int, tuple[int, int]]:
     """Where events repeat earlier ones: event -> (how far back, how many).
 
-    Remembers the four newest places of the same three events, without the hash of the fast form:
-    the two agree as long as no two triples share a hash.
+    Remembers the four newest places of each hash of three events.
     """
-    seen: dict[tuple[tuple[int, int], ...], list[int]] = {}
+    seen: dict[int, list[int]] = {}
     plain = [event[:2] for event in events]
     found: dict[int, tuple[int, int]] = {}
     e = 0
     while e + MIN_MATCH <= len(plain):
-        places = seen.setdefault(tuple(plain[e : e + MIN_MATCH]), [])
+        places = seen.setdefault(_hash(plain[e : e + MIN_MATCH]), [])
         best = (0, 0)
         for ref in places[:-5:-1]:
+            if plain[ref : ref + MIN_MATCH] != plain[e : e + MIN_MATCH]:
+                continue
             n = MIN_MATCH
             while n < min(MAX_MATCH, len(plain) - e, e - ref) and plain[ref + n] == plain[e + n]:
                 n += 1
@@ -204,6 +205,15 @@ def matches(events: Sequence[tuple[int, int, int]]) -> dict[int, tuple[int, int]
             found[e] = best
         e += max(1, best[1])
     return found
+
+
+def _hash(events: Sequence[tuple[int, int]]) -> int:
+    numbers = [number for event in events for number in event]
+    factors = (2654435761, 2246822519, 3266489917, 668265263, 374761393, 2246822519)
+    mixed = 0
+    for number, factor in zip(numbers, factors, strict=True):
+        mixed ^= number * factor % 2**32
+    return mixed >> 10
 
 
 def symbols(

@@ -57,6 +57,8 @@ def read_qm56(data: bytes, max_output_size: int) -> bytes:
             f"the file declares {n_bytes} bytes and the limit is {max_output_size}; "
             "raise max_output_size to read it"
         )
+    if flags & ~(_IS_BINARY | _IS_FIBONACCI):
+        raise DamagedError(f"the file has flags that its program does not write: {flags}")
     is_text = not flags & _IS_BINARY
     if n_lowered != n_bytes or n_words > n_bytes or n_flags > n_bytes:
         raise DamagedError("the file's header contradicts itself")
