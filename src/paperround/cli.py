@@ -389,6 +389,8 @@ def quasicryth(
 
     if train and out is None:
         raise UsageError("--train writes a dictionary; say where with --out")
+    if as_json and "-" in (str(out), str(file) if out is None else ""):
+        raise UsageError("--json would land in the middle of the data on standard output")
     is_file = file.is_file()
     what = "Decompressing" if decompress else "Training" if train else "Compressing"
     with Progress(what, total=file.stat().st_size if is_file else None, unit="bytes") as progress:

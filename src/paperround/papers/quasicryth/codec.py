@@ -421,11 +421,8 @@ def open(
         codec = Compressor() if writes else Decompressor()
     if isinstance(codec, Compressor) != writes:
         raise UsageError("a Compressor writes, a Decompressor reads; the codec does not fit")
-    raw: IO[bytes]
-    if isinstance(file, str | PathLike):
-        raw = Path(file).open("wb" if writes else "rb")  # noqa: SIM115
-    else:
-        raw = file
+    raw = Path(file).open(mode[0] + "b") if isinstance(file, str | PathLike) else file  # noqa: SIM115
+    raw = cast(IO[bytes], raw)
     if isinstance(codec, Compressor):
         return cast(BinaryIO, io.BufferedWriter(codec.stream_writer(raw)))
     return cast(BinaryIO, codec.stream_reader(raw))

@@ -47,7 +47,9 @@ def cache_folder() -> Path | None:
     digest = hashlib.sha256()
     for path in sorted(room.glob("*.py")):
         digest.update(path.read_bytes())
-    name = f"numba-{digest.hexdigest()[:16]}"
+    # Code with numba's bounds checks (NUMBA_BOUNDSCHECK=1, for finding faults) is other code.
+    checks = "-checked" if config.BOUNDSCHECK else ""
+    name = f"numba-{digest.hexdigest()[:16]}{checks}"
     for folder in (room / "__pycache__" / name, get_settings().cache_dir / "numba" / name):
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -224,7 +224,7 @@ def pack(raw: bytes) -> bytes:
     """A stream under LZMA2, preset 9 extreme, without the container of .xz; nothing for nothing."""
     if not raw:
         return b""
-    return lzma.compress(raw, format=lzma.FORMAT_RAW, filters=_filters(len(raw)))
+    return lzma.compress(raw, format=lzma.FORMAT_RAW, filters=lzma2_filters(len(raw)))
 
 
 def unpack(packed: bytes, size: int) -> bytes:
@@ -233,7 +233,7 @@ def unpack(packed: bytes, size: int) -> bytes:
         if size or packed:
             raise DamagedError("a packed stream has another size than declared")
         return b""
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_filters(size))
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma2_filters(size))
     try:
         raw = decoder.decompress(packed, max_length=size)
         # The end mark may still be unread.
@@ -245,7 +245,8 @@ def unpack(packed: bytes, size: int) -> bytes:
     return raw
 
 
-def _filters(size: int) -> list[dict[str, int]]:
+def lzma2_filters(size: int) -> list[dict[str, int]]:
+    """LZMA2, preset 9 extreme, with no larger window than a stream of that size can use."""
     # A window larger than the stream costs memory and gains nothing.
     window = min(max(size, 4_096), 64 << 20)
     return [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": window}]

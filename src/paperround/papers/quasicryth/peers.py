@@ -36,8 +36,8 @@ def _brotli(data: bytes) -> bytes:
     return brotli.compress(data, mode=brotli.MODE_TEXT, quality=11, lgwin=24)
 
 
-# Variant H as 7-Zip has it; orders above 8 gain nothing on texts of this size.
-_PPMD = {"max_order": 8, "mem_size": 256 << 20}
+# Variant H as 7-Zip has it, with memory enough for these texts.
+_PPMD = {"max_order": 8, "mem_size": 64 << 20}
 
 
 def _ppmd(data: bytes) -> bytes:

@@ -18,6 +18,7 @@ from paperround.papers.quasicryth.blocks import (
     method_of,
 )
 from paperround.papers.quasicryth.books import MAX_CODEBOOK
+from paperround.papers.quasicryth.container import lzma2_filters
 from paperround.papers.quasicryth.errors import DamagedError
 
 MAGIC = b"QM56"
@@ -89,7 +90,7 @@ def read_qm56(data: bytes, max_output_size: int) -> bytes:
 def pack(raw: bytes) -> bytes:
     """A stream as .xz, preset 9 extreme, without a check."""
     return lzma.compress(
-        raw, format=lzma.FORMAT_XZ, check=lzma.CHECK_NONE, preset=9 | lzma.PRESET_EXTREME
+        raw, format=lzma.FORMAT_XZ, check=lzma.CHECK_NONE, filters=lzma2_filters(len(raw))
     )
 
 
