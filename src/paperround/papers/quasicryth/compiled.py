@@ -43,10 +43,12 @@ def cache_folder() -> Path | None:
     """Where this version's machine code is kept; None where no folder can be written."""
     room = Path(__file__).parent
     # numba looks at the time of a function's own file only. What was inlined from another file
-    # would go stale, so all of them are in the name.
+    # would go stale, so all that hold compiled functions are in the name.
     digest = hashlib.sha256()
     for path in sorted(room.glob("*.py")):
-        digest.update(path.read_bytes())
+        source = path.read_bytes()
+        if b"import compiled" in source or path == Path(__file__):
+            digest.update(source)
     # Code with numba's bounds checks (NUMBA_BOUNDSCHECK=1, for finding faults) is other code.
     checks = "-checked" if config.BOUNDSCHECK else ""
     name = f"numba-{digest.hexdigest()[:16]}{checks}"
