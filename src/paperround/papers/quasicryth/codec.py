@@ -104,13 +104,15 @@ class Compressor:
         written += _write(target, stream.flush())
         return read, written
 
-    def stream_writer(self, target: IO[bytes], closefd: bool = True) -> "CompressingWriter":
+    def stream_writer(self, target: IO[bytes], closefd: bool = True) -> "CodecWriter":
         """A file to write to, whose content arrives compressed in `target`."""
-        return CompressingWriter(self, target, closefd)
+        stream = self.compressobj()
+        return CodecWriter(target, stream.compress, stream.flush, closefd)
 
     def stream_reader(self, source: IO[bytes] | Buffer) -> io.BufferedReader:
         """A file to read from, which gives the content of `source` compressed."""
-        return io.BufferedReader(_Reader(source, self.compressobj()))
+        stream = self.compressobj()
+        return io.BufferedReader(_Reader(source, stream.compress, stream.flush))
 
 
 class CompressionStream:
@@ -206,20 +208,22 @@ class Decompressor:
         """Decompresses all of `source` into `target`: how many bytes were read and written."""
         frames, read, written = _Frames(self), 0, 0
         while piece := source.read(_PIECE):
-            written += _write(target, frames.compress(piece))
+            written += _write(target, frames.decompress(piece))
             read += len(piece)
             if on_progress is not None:
                 on_progress(read)
-        written += _write(target, frames.flush())
+        frames.finish()
         return read, written
 
-    def stream_writer(self, target: IO[bytes], closefd: bool = True) -> "CompressingWriter":
+    def stream_writer(self, target: IO[bytes], closefd: bool = True) -> "CodecWriter":
         """A file to write compressed bytes to, whose content arrives in `target`."""
-        return CompressingWriter(self, target, closefd)
+        frames = _Frames(self)
+        return CodecWriter(target, frames.decompress, frames.finish, closefd)
 
     def stream_reader(self, source: IO[bytes] | Buffer) -> io.BufferedReader:
         """A file to read from, which gives the content of the compressed `source`."""
-        return io.BufferedReader(_Reader(source, _Frames(self)))
+        frames = _Frames(self)
+        return io.BufferedReader(_Reader(source, frames.decompress, frames.finish))
 
 
 class DecompressionStream:
@@ -306,18 +310,22 @@ class DecompressionStream:
         return b""
 
 
-class CompressingWriter(io.RawIOBase):
+class CodecWriter(io.RawIOBase):
     """A file that compresses (or decompresses) what is written to it into another.
 
     Closing it finishes the frame and, with `closefd`, closes the other file.
     """
 
     def __init__(
-        self, codec: Compressor | Decompressor, target: IO[bytes], closefd: bool = True
+        self,
+        target: IO[bytes],
+        take: Callable[[Buffer], bytes],
+        finish: Callable[[], bytes],
+        closefd: bool,
     ) -> None:
         super().__init__()
         self._target, self._closefd = target, closefd
-        self._stream = codec.compressobj() if isinstance(codec, Compressor) else _Frames(codec)
+        self._take, self._finish = take, finish
 
     def writable(self) -> bool:
         """True: it is there to be written to."""
@@ -326,7 +334,7 @@ class CompressingWriter(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Takes all of `data`, and says how many bytes that were."""
         piece = memoryview(data).cast("B")
-        _write(self._target, self._stream.compress(piece))
+        _write(self._target, self._take(piece))
         return len(piece)
 
     def close(self) -> None:
@@ -334,7 +342,7 @@ class CompressingWriter(io.RawIOBase):
         if self.closed:
             return
         try:
-            _write(self._target, self._stream.flush())
+            _write(self._target, self._finish())
         finally:
             super().close()
             if self._closefd:
@@ -350,7 +358,7 @@ class _Frames:
         self._n_bytes = 0
         self._has_frames = False
 
-    def compress(self, data: Buffer) -> bytes:
+    def decompress(self, data: Buffer) -> bytes:
         """The content that the next piece completes."""
         out = []
         while len(data):
@@ -363,7 +371,7 @@ class _Frames:
                 self._frame, self._has_frames = None, True
         return b"".join(out)
 
-    def flush(self) -> bytes:
+    def finish(self) -> bytes:
         """Nothing; raises DamagedError where the last frame is not complete."""
         if self._frame is not None:
             self._frame.finish()
@@ -375,11 +383,16 @@ class _Frames:
 class _Reader(io.RawIOBase):
     """What a stream makes of a source, as a file to read from."""
 
-    def __init__(self, source: IO[bytes] | Buffer, stream: CompressionStream | _Frames) -> None:
+    def __init__(
+        self,
+        source: IO[bytes] | Buffer,
+        take: Callable[[Buffer], bytes],
+        finish: Callable[[], bytes],
+    ) -> None:
         super().__init__()
         if isinstance(source, bytes | bytearray | memoryview):
             source = io.BytesIO(source)
-        self._source, self._stream = source, stream
+        self._source, self._take, self._finish = source, take, finish
         self._ready = memoryview(b"")
         self._is_finished = False
 
@@ -390,7 +403,7 @@ class _Reader(io.RawIOBase):
         while not self._ready and not self._is_finished:
             piece = self._source.read(_PIECE)
             self._is_finished = not piece
-            made = self._stream.compress(piece) if piece else self._stream.flush()
+            made = self._take(piece) if piece else self._finish()
             self._ready = memoryview(made)
         room = memoryview(target).cast("B")
         n = min(len(room), len(self._ready))
