@@ -50,7 +50,7 @@ def cache_folder() -> Path | None:
         if b"import compiled" in source or path == Path(__file__):
             digest.update(source)
     # Code with numba's bounds checks (NUMBA_BOUNDSCHECK=1, for finding faults) is other code.
-    checks = "-checked" if config.BOUNDSCHECK else ""
+    checks = "-checked" if vars(config)["BOUNDSCHECK"] else ""
     name = f"numba-{digest.hexdigest()[:16]}{checks}"
     for folder in (room / "__pycache__" / name, get_settings().cache_dir / "numba" / name):
         try:
