@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install $(PIP_OP
 CARDS := $(wildcard src/paperround/papers/*/card.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check fix constraints bench-search bench-web results
+.PHONY: help run install test check fix constraints bench-search bench-web bench-recommend results
 
 help:  ## Lists these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -54,6 +54,9 @@ bench-search: $(VENV)/.installed-dev  ## Recall and speed of search by words, by
 
 bench-web: $(VENV)/.installed-dev  ## A real server's answer times and memory
 	$(BIN)/python -m benchmarks.web
+
+bench-recommend: $(VENV)/.installed-dev  ## Training, quality and answer times of the recommender, beside RecBole
+	$(BIN)/python -m benchmarks.recommend
 
 results: $(VENV)/.installed  ## Measures the quick and standard results that ship (about 45 minutes)
 	$(BIN)/paperround run --all --scale quick --ship

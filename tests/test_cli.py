@@ -21,6 +21,9 @@ COMMANDS = (
     ["check"],
     ["asset", "list"],
     ["asset", "get"],
+    ["recommend", "fit"],
+    ["recommend", "evaluate"],
+    ["recommend", "recommend"],
 )
 
 
