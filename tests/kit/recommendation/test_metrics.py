@@ -1,4 +1,4 @@
-"""Ranks by counting, metrics under every policy for ties, sampled expectations, paired intervals."""
+"""Ranks by counting, metrics under every policy for ties, sampled expectations, intervals."""
 
 import math
 

@@ -106,7 +106,7 @@ def test_prefixes_and_all_positions_have_the_same_losses(kind):
     for mode in ("prefix", "windows"):
         dataset = SequenceDataset(log.select(log.user < 6), mode, MAX_LEN)
         losses = [
-            (float(objective(encoder, batch, generator)), batch.n_targets)
+            (objective(encoder, batch, generator).item(), batch.n_targets)
             for batch in dataset.batches(4, seed=0)
         ]
         totals.append(sum(loss * n for loss, n in losses) / sum(n for _, n in losses))

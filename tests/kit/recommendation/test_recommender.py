@@ -37,7 +37,8 @@ def events(users=40, steps=9):
 def options_of(name):
     if name in COUNTING:
         return {}
-    return {**FAST, "epochs": 60} if name == "bert4rec" else FAST
+    slow = {"epochs": 60, "patience": 60, "learning_rate": 5e-3, "last_only_ratio": 0.8}
+    return {**FAST, **slow} if name == "bert4rec" else FAST
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def next_of(item, by=1):
 @pytest.mark.parametrize("name", ["sasrec", "gru4rec", "bert4rec", "markov-1", "markov-3"])
 def test_what_certainly_follows_is_recommended_first(fitted, name):
     for start in range(3):
-        history = [f"item {(start + step) % N_ITEMS}" for step in range(4)]
+        history = [f"item {(start + step) % N_ITEMS}" for step in range(8)]
         (answer,) = fitted[name].recommend([history], k=3)
         assert answer.items[0] == next_of(history[-1])
         assert answer.basis == "history"
@@ -129,7 +130,7 @@ def test_an_unknown_user_and_an_empty_history_get_what_is_popular_and_are_told()
     recommender = Recommender("markov-1").fit(log)
     for answer in recommender.recommend(["nobody", [], np.array([])], k=2):
         assert answer.basis == "popularity"
-        assert answer.items[0] == "x"
+        assert answer.items == ["z", "x"]
 
 
 def test_nothing_is_recommended_where_everything_was_seen(sasrec):
@@ -232,7 +233,7 @@ def test_dates_of_a_frame_are_times(make):
 def test_columns_may_be_named_and_a_missing_one_is():
     frame = pd.DataFrame({"who": ["a", "a"], "isbn": ["x", "y"]})
     assert len(read_interactions(frame, user="who", item="isbn")) == 2
-    with pytest.raises(UsageError, match="which column is the user.*say user="):
+    with pytest.raises(UsageError, match=r"which column is the user.*say user="):
         read_interactions(frame)
     with pytest.raises(UsageError, match="no column 'when'; there are who, isbn"):
         read_interactions(frame, user="who", item="isbn", time="when")

@@ -3,8 +3,8 @@
 Start with `Recommender` (recommender.py): fit it to a log of interactions, ask for recommendations.
 What it stands on can be used alone, and the papers' rooms do:
 
-- interactions.py, reading.py: the log, from files, frames and our data sets; splits.py: what trains,
-  what chooses, what tests; samples.py: training rows and negatives.
+- interactions.py, reading.py: the log, from files, frames and our data sets; splits.py: what
+  trains, what chooses, what tests; samples.py: training rows and negatives.
 - models.py: what every model is; counting.py and encoders.py: the baselines; kinds.py: by name.
 - losses.py, objectives.py, training.py: how networks learn; metrics.py, evaluation.py: how well.
 - ranking.py: the best items, also among a million; export.py: ONNX.

@@ -1,8 +1,8 @@
 """The baselines' networks: SASRec in both forms, GRU4Rec, BERT4Rec.
 
-d: width; B: rows; L: positions; h: heads. Sources: Kang and McAuley 2018 (SASRec), Hidasi et al. 2016
-and RecBole's form (GRU4Rec), Sun et al. 2019 (BERT4Rec). The RecBole form of SASRec is the one that
-ReaRec, SRA-CL and TiM4Rec build on.
+d: width; B: rows; L: positions; h: heads. Sources: Kang and McAuley 2018 (SASRec), Hidasi et al.
+2016 and RecBole's form (GRU4Rec), Sun et al. 2019 (BERT4Rec). The RecBole form of SASRec is the
+one that ReaRec, SRA-CL and TiM4Rec build on.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from paperround.errors import UsageError
-from paperround.kit.recommendation.interactions import PAD
+from paperround.kit.recommendation.interactions import PAD, Side
 from paperround.kit.recommendation.models import AbstractSequenceEncoder
 
 _INIT_STD = 0.02
@@ -130,7 +130,7 @@ class SASRec(AbstractSequenceEncoder):
         dropout: float = 0.5,
         attention_dropout: float | None = None,
         causal: bool = True,
-        padding: str = "right",
+        padding: Side = "right",
         norm_eps: float = 1e-12,
     ) -> None:
         super().__init__()
@@ -192,7 +192,7 @@ class OriginalSASRec(AbstractSequenceEncoder):
         n_heads: int = 1,
         max_len: int = 50,
         dropout: float = 0.5,
-        padding: str = "right",
+        padding: Side = "right",
     ) -> None:
         super().__init__()
         self.n_items, self.d_model, self.max_len = n_items, d_model, max_len
@@ -236,7 +236,7 @@ class OriginalSASRec(AbstractSequenceEncoder):
 
 
 class GRU4Rec(AbstractSequenceEncoder):
-    """GRU4Rec as RecBole has it: dropout on the embeddings, one GRU without biases, a projection."""
+    """GRU4Rec as RecBole has it: dropout on embeddings, one GRU without biases, a projection."""
 
     def __init__(
         self,
@@ -329,14 +329,14 @@ class BERT4Rec(AbstractSequenceEncoder):
 
     def last_hidden(self, items: Tensor, times: Tensor | None = None) -> Tensor:
         """See AbstractSequenceEncoder: the state of a mask appended to the history."""
-        rows = torch.arange(len(items), device=items.device)
+        rows = torch.arange(items.shape[0], device=items.device)
         lengths = (items != PAD).sum(dim=1)
         asked = functional.pad(items, (0, 1))
         asked = asked.scatter(1, lengths[:, None], self.mask_item)
         return self(asked)[rows, lengths]
 
 
-def _side(padding: str) -> str:
+def _side(padding: Side) -> Side:
     if padding not in ("right", "left"):
         raise UsageError(f"padding stands on the right or the left, not '{padding}'")
     return padding

@@ -91,7 +91,7 @@ def evaluate(
     """Ranks every case's target among all items. Every case counts, the last batch too.
 
     With `mask_seen`, what the user had before is no candidate (the target always is). Raises
-    UsageError without cases or for an unknown metric, PaperroundError on scores that are not finite.
+    UsageError without cases or for an unknown metric, PaperroundError on scores not finite.
     """
     if ties not in TIES:
         raise UsageError(f"no policy '{ties}' for ties; there are {', '.join(TIES)}")
@@ -152,6 +152,6 @@ def same_day(cases: Cases) -> NDArray[np.str_]:
 
 
 def quartiles(values: Ints | Floats) -> NDArray[np.str_]:
-    """ "Q1" (lowest) to "Q4" for each value; equal values share a quartile."""
+    """The quartile of each value, "Q1" (lowest) to "Q4"; equal values share one."""
     edges = np.quantile(values, [0.25, 0.5, 0.75]) if len(values) else np.zeros(3)
     return np.array(["Q1", "Q2", "Q3", "Q4"])[np.searchsorted(edges, values, side="left")]

@@ -21,6 +21,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Duplicates = Literal["exact", "consecutive", "keep"]
 TimeUnit = Literal["s", "ms", "us", "ns"]
+Side = Literal["right", "left"]
 
 _PER_SECOND: dict[TimeUnit, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 # Unix seconds of 1900-01-01 and 2200-01-01: what lies outside is another unit or a slip.
@@ -220,7 +221,7 @@ def compact(log: InteractionLog) -> InteractionLog:
 
 
 def sample_users(log: InteractionLog, n: int, *, seed: int) -> InteractionLog:
-    """The events of `n` users drawn at random, with codes anew; the whole log where it has fewer."""
+    """The events of `n` users drawn at random, codes anew; the whole log where it has fewer."""
     present = np.unique(log.user)
     if len(present) <= n:
         return log
@@ -285,10 +286,11 @@ def _sound_rows(
             if fault is not None:
                 reasons.setdefault(row, fault)
     if times is not None:
-        for row in np.flatnonzero(~((times >= EARLIEST_S) & (times <= LATEST_S))):
+        for row in np.flatnonzero(~((times >= EARLIEST_S) & (times <= LATEST_S))).tolist():
             seconds = times[row]
-            said = "no time" if math.isnan(seconds) else f"time {seconds:g} s is not in 1900..2200"
-            reasons.setdefault(int(row), said)
+            absurd = f"time {seconds:g} s is not in 1900..2200"
+            said = "no time" if math.isnan(seconds) else absurd
+            reasons.setdefault(row, said)
     sound = np.ones(len(users), dtype=bool)
     sound[list(reasons)] = False
     shown = [f"row {row + first_row}: {reasons[row]}" for row in sorted(reasons)]

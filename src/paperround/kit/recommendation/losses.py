@@ -1,9 +1,9 @@
 """Losses over items. Each takes hidden states of real targets only, and the item table.
 
 Shapes: `hidden` (targets, d), `table` (n_items + 1, d) with padding in row 0, `target` (targets,)
-codes 1..n_items, `bias` (n_items + 1,) or None. Padding is never in a denominator. Every loss is the
+codes 1..n_items, `bias` (n_items + 1,) or None. Padding is in no denominator. Every loss is the
 mean over the targets. The full softmax is the one to compare with: with the same network it gives
-about a quarter more than one sampled negative (ML-1M HR@10 .315 against .250).
+a quarter more than one sampled negative (ML-1M HR@10 .315 against .250).
 """
 
 from typing import Any
@@ -39,7 +39,7 @@ class _BlockwiseCrossEntropy(Function):
     """mean_i [ logsumexp_v (h_i . e_v + b_v) - (h_i . e_t + b_t) ] over v = 1..n."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, hidden: Tensor, table: Tensor, target: Tensor, bias: Tensor | None
     ) -> Tensor:
         items = table[1:]
@@ -73,7 +73,7 @@ class _BlockwiseCrossEntropy(Function):
         return loss / n_targets
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         hidden, table, bias = (None if part is None else grad * part for part in ctx.grads)
         return hidden, table, None, bias
 
@@ -99,7 +99,7 @@ def generalised_binary_cross_entropy(
     """gBCE: the positive's probability is raised to beta, against overconfidence from sampling.
 
     beta = a (t (1 - 1/a) + 1/a), a = k / (n - 1) the sampled share, t the calibration: t = 0 is
-    plain BCE with the negatives summed, t = 1 calibrated. Source: Petrov and Macdonald, RecSys 2023.
+    plain BCE with the negatives summed, t = 1 calibrated. Petrov and Macdonald, RecSys 2023.
     """
     n_items, k = len(table) - 1, negatives.shape[1]
     share = k / max(1, n_items - 1)
@@ -109,7 +109,7 @@ def generalised_binary_cross_entropy(
 
 
 def sampled_softmax(hidden: Tensor, table: Tensor, target: Tensor, negatives: Tensor) -> Tensor:
-    """Cross entropy over the target and its negatives; a negative equal to the target is left out."""
+    """Cross entropy over target and negatives; a negative equal to the target is left out."""
     positive, negative = _sampled_scores(hidden, table, target, negatives)
     negative = negative.masked_fill(negatives == target[:, None], -torch.inf)
     logits = torch.cat([positive[:, None], negative], dim=1)
@@ -123,7 +123,7 @@ def in_batch_info_nce(
     log_q: Tensor | None = None,
     same: Tensor | None = None,
 ) -> Tensor:
-    """-log of the share that second[i] has among all second[j], seen from first[i]; (batch, d) both.
+    """-log of the share of second[i] among all second[j], seen from first[i]; (batch, d) both.
 
     `log_q` (batch,) is the log of how likely each second[j] gets into a batch, subtracted from its
     scores. `same` (batch, batch) marks pairs that are no negatives; the diagonal always counts.

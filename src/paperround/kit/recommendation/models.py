@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from paperround.errors import UsageError
-from paperround.kit.recommendation.interactions import PAD
+from paperround.kit.recommendation.interactions import PAD, Side
 
 
 class AbstractSequenceModel(nn.Module):
@@ -64,7 +64,7 @@ class AbstractSequenceEncoder(AbstractSequenceModel):
 
     d_model: int
     causal: bool = True
-    padding: str = "right"
+    padding: Side = "right"
 
     @abstractmethod
     def forward(self, items: Tensor, times: Tensor | None = None) -> Tensor:
@@ -88,7 +88,7 @@ class AbstractSequenceEncoder(AbstractSequenceModel):
             items, times = padded_on_the_left(items, times)
             return self(items, times)[:, -1]
         lengths = (items != PAD).sum(dim=1)
-        return self(items, times)[torch.arange(len(items)), (lengths - 1).clamp(min=0)]
+        return self(items, times)[torch.arange(items.shape[0]), (lengths - 1).clamp(min=0)]
 
     def score(self, hidden: Tensor) -> Tensor:
         """(..., n_items + 1) scores of all items; padding gets -inf."""
@@ -98,12 +98,12 @@ class AbstractSequenceEncoder(AbstractSequenceModel):
             scores = scores + bias
         return torch.cat([torch.full_like(scores[..., :1], -torch.inf), scores[..., 1:]], dim=-1)
 
-    @torch.no_grad()
     def score_batch(self, items: Tensor, times: Tensor | None = None) -> Tensor:
         """See AbstractSequenceModel."""
         training = self.training
         self.eval()
-        scores = self.score(self.last_hidden(items, times))
+        with torch.no_grad():
+            scores = self.score(self.last_hidden(items, times))
         self.train(training)
         return scores
 

@@ -90,8 +90,8 @@ def read_csv(
 ) -> InteractionLog:
     """The log of a text file with a header line; .gz and .xz are opened.
 
-    The delimiter is the one of tab, semicolon, bar and comma that the header holds. Ids are texts as
-    they stand in the file. A line that is broken is counted and named by its number.
+    The delimiter is the one of tab, semicolon, bar and comma that the header holds. Ids are texts
+    as they stand in the file. A line that is broken is counted and named by its number.
     """
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file")
@@ -192,7 +192,7 @@ def _named(
 
 
 def _values(column: Any) -> Any:
-    """A column's cells as Python or numpy values, from pandas, polars, numpy or a plain sequence."""
+    """A column's cells as Python or numpy values: pandas, polars, numpy or a plain sequence."""
     if hasattr(column, "to_numpy"):
         values = column.to_numpy()
         # pandas keeps zones in objects, polars' strings come as objects: both are handled cell by

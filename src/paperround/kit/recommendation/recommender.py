@@ -107,9 +107,9 @@ class Recommender:
         """Itself, fitted to a CSV file, a frame, rows, or an InteractionLog (`read_interactions`).
 
         The last event of each user (of at most 10,000) chooses the epoch to stop at and is not
-        trained on. With `hold_out` every user's last two events stay out, and `evaluate()` tells how
-        well the last is found. A `checkpoint` file lets an interrupted training go on. Users with
-        one event are learnt from as far as the model can, and recommended to as any other.
+        trained on. With `hold_out` every user's last two events stay out, and `evaluate()` tells
+        how well the last is found. A `checkpoint` file lets an interrupted training go on. Users
+        with one event are learnt from as far as the model can, and recommended to as any other.
         """
         log = read_interactions(
             interactions,
@@ -130,7 +130,7 @@ class Recommender:
         task = FitTask(split.train, split.valid, self.seed, options, path, on_progress)
         self.training_: TrainingResult | None = self._kind.fit(model, task)
         self._take(model, log, split.train.item_counts)
-        self._held_out = split.test
+        self._held_out: Cases | None = split.test
         return self
 
     def recommend(
@@ -175,7 +175,7 @@ class Recommender:
             for number, (items, scores) in zip(part, ranked, strict=True):
                 answers[number] = self._answer(items, scores, "history", queries[number][2])
         return [
-            answer or self._popular(int(k), queries[number][2])
+            self._popular(int(k), queries[number][2]) if answer is None else answer
             for number, answer in enumerate(answers)
         ]
 
@@ -310,10 +310,11 @@ class Recommender:
         return recommender
 
     def export_onnx(self, path: Path | str) -> None:
-        """Writes the model as ONNX: `items` (batch, max_len) codes to `scores` (batch, n_items + 1).
+        """Writes the model as ONNX: `items` (batch, max_len) to `scores` (batch, n_items + 1).
 
-        Codes are places in `item_ids_` plus 1, padded on the right with 0; the ids lie in the file's
-        metadata as JSON, under "item_ids". Taking out seen items and sorting is the caller's.
+        Codes are places in `item_ids_` plus 1, padded on the right with 0; the ids lie in the
+        file's metadata as JSON, under "item_ids". Taking out seen items and sorting is the
+        caller's.
         """
         from paperround.kit.recommendation.export import export_onnx
 
@@ -359,8 +360,8 @@ class Recommender:
             sequences, times = [], []
             for user in part:
                 code = codes.get(user)
-                rows = [] if code is None else log.sequence(code)
-                sequences.append([log.item_ids[item - 1] for item in rows])
+                items = [] if code is None else log.sequence(code).tolist()
+                sequences.append([log.item_ids[item - 1] for item in items])
                 when = None if code is None else log.times(code)
                 times.append([] if when is None else when.tolist())
             given = times if self.model_.needs_times else None

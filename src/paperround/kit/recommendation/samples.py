@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paperround.errors import UsageError
-from paperround.kit.recommendation.interactions import PAD, InteractionLog, Ints
+from paperround.kit.recommendation.interactions import PAD, InteractionLog, Ints, Side
 from paperround.kit.recommendation.splits import padded
 
 Mode = Literal["windows", "prefix", "all_positions"]
-Side = Literal["right", "left"]
 _MODES = ("windows", "prefix", "all_positions")
 # Rows of similar length are put together among this many batches, to spare padding.
 _BUCKET_BATCHES = 20
@@ -32,8 +31,8 @@ class Batch:
 
     `targets[b, t]` is the item after `items[b, t]`, or 0 where nothing is to be learnt (padding,
     and all but the last position of a prefix). `times` belongs to `items`, `target_times` to
-    `targets`; both are float64, or None where the log has no times. `epoch` counts from 1: what some
-    losses are scheduled by.
+    `targets`; both are float64, or None where the log has no times. `epoch` counts from 1; some
+    losses are scheduled by it.
     """
 
     items: Tensor

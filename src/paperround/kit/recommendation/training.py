@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch: its mean loss, the validation metric where it was evaluated, the seconds of both."""
+    """One epoch: mean loss, the validation metric where it was evaluated, the seconds of both."""
 
     epoch: int
     loss: float
@@ -344,8 +345,11 @@ class Trainer:
 
     def _resume(self, path: Path) -> None:
         try:
+            # torch.save writes a zip file; what is none would be read as an old kind of pickle.
+            if not is_zipfile(path):
+                raise ValueError("it is another kind of file")
             state = torch.load(path, weights_only=True)
-        except (RuntimeError, UnpicklingError, EOFError, ValueError) as error:
+        except (RuntimeError, UnpicklingError, EOFError, ValueError, OSError) as error:
             raise UsageError(f"{path} is no checkpoint that can be read: {error}") from error
         if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
             found = state.get("format") if isinstance(state, dict) else None
