@@ -429,7 +429,7 @@ Interactions = Annotated[Path, typer.Argument(help="CSV with a header: user, ite
 ModelName = Annotated[
     str, typer.Option("--model", help="A model's name, or a file that fit wrote.")
 ]
-Settings_ = Annotated[
+ModelOptions = Annotated[
     list[str] | None, typer.Option("--set", help="An option of the model, as epochs=20.")
 ]
 Columns = Annotated[
@@ -443,7 +443,7 @@ def recommend_fit(
     file: Interactions,
     out: Annotated[Path, typer.Option(help="Where the fitted model goes.")],
     model: ModelName = "sasrec",
-    setting: Settings_ = None,
+    setting: ModelOptions = None,
     column: Columns = None,
     time_unit: Unit = "s",
     seed: Annotated[int, typer.Option(help="All the randomness.")] = 0,
@@ -475,7 +475,7 @@ def recommend_fit(
 def recommend_evaluate(
     file: Interactions,
     model: ModelName = "sasrec",
-    setting: Settings_ = None,
+    setting: ModelOptions = None,
     column: Columns = None,
     time_unit: Unit = "s",
     seed: Annotated[int, typer.Option(help="All the randomness.")] = 0,
@@ -511,7 +511,7 @@ def recommend_recommend(
     user: Annotated[list[str] | None, typer.Option(help="Only these users.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items each.")] = 10,
     seen: Annotated[bool, typer.Option("--seen", help="Also items that a user had.")] = False,
-    setting: Settings_ = None,
+    setting: ModelOptions = None,
     column: Columns = None,
     time_unit: Unit = "s",
     seed: Annotated[int, typer.Option(help="All the randomness.")] = 0,
@@ -526,7 +526,14 @@ def recommend_recommend(
         _fit(recommender, log)
     for name, answer in recommender.answers(log, user or None, k=k, exclude_seen=not seen):
         if as_json:
-            items = [{"item": item, "score": round(score, 6)} for item, score in answer]
+            # A model fitted in Python may have ids that JSON has no form for.
+            plain = [
+                item if isinstance(item, str | int | float) else str(item) for item, _ in answer
+            ]
+            items = [
+                {"item": item, "score": round(score, 6)}
+                for item, score in zip(plain, answer.scores, strict=True)
+            ]
             line = {"user": name, "basis": answer.basis, "skipped": answer.skipped}
             _say_json({**line, "items": items})
         else:
