@@ -159,8 +159,13 @@ def _offered() -> dict[str, ModelKind]:
     found: dict[str, ModelKind] = {}
     for point in sorted(entry_points(group="paperround.papers"), key=lambda point: point.name):
         module = f"{point.value}.recommender"
-        # find_spec imports the parent package, which costs nothing, and not the module itself.
-        if importlib.util.find_spec(module) is not None:
+        try:
+            # This imports the parent package, which costs nothing, and not the module itself.
+            offers = importlib.util.find_spec(module) is not None
+        except ModuleNotFoundError:
+            # A room that was removed and not uninstalled; `paperround papers` names it.
+            continue
+        if offers:
             found |= importlib.import_module(module).RECOMMENDERS
     return found
 
