@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install $(PIP_OP
 CARDS := $(wildcard src/paperround/papers/*/card.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check fix constraints bench-search bench-web bench-import results bench-quasicryth
+.PHONY: help run install test check fix constraints bench-search bench-web bench-import results bench-quasicryth bench-recommend
 
 help:  ## Lists these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -60,6 +60,9 @@ bench-import: $(VENV)/.installed-dev  ## Papers a second, memory, and precision 
 
 bench-quasicryth: $(VENV)/.installed-dev  ## Sizes, speed and memory of the compressor beside its peers
 	$(BIN)/python -m benchmarks.quasicryth
+
+bench-recommend: $(VENV)/.installed-dev  ## Training, quality and answer times of the recommender, beside RecBole
+	$(BIN)/python -m benchmarks.recommend
 
 results: $(VENV)/.installed  ## Measures the quick and standard results that ship (about 45 minutes)
 	$(BIN)/paperround run --all --scale quick --ship

@@ -26,6 +26,9 @@ COMMANDS = (
     ["result", "export"],
     ["result", "import"],
     ["result", "compare"],
+    ["recommend", "fit"],
+    ["recommend", "evaluate"],
+    ["recommend", "recommend"],
 )
 
 

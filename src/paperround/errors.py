@@ -46,3 +46,7 @@ class AssetError(PaperroundError):
 
 class MissingExtraError(PaperroundError):
     """An optional dependency is needed and absent; the message names the extra."""
+
+
+class TrainingError(PaperroundError):
+    """A training cannot go on; the message says where it stopped and what was kept."""

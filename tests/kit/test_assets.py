@@ -1,6 +1,7 @@
 """Assets: declared, found in their places, verified, fetched, refused when they are not right."""
 
 import hashlib
+import lzma
 import zipfile
 from pathlib import Path
 
@@ -87,6 +88,31 @@ def test_a_changed_file_is_never_handed_out(settings: Settings, tmp_path: Path, 
     (tmp_path / "texts" / "text.txt").write_bytes(TEXT.replace(b"every", b"Every"))
     with pytest.raises(AssetError, match=r"another checksum.*Write it yourself"):
         find_asset("text", with_folder(settings, tmp_path))
+
+
+def test_a_compressed_file_of_the_assets_folder_is_unpacked_once_and_verified(
+    settings: Settings, tmp_path: Path, declare
+) -> None:
+    declare(an_asset(folder="texts"))
+    (tmp_path / "texts").mkdir()
+    compressed = tmp_path / "texts" / "text.txt.xz"
+    compressed.write_bytes(lzma.compress(TEXT))
+    found = find_asset("text", with_folder(settings, tmp_path))
+    assert (found.folder / "text.txt").read_bytes() == TEXT
+    assert found.folder == settings.cache_dir / "assets" / "text"
+    compressed.unlink()
+    assert find_asset("text", settings).folder == found.folder
+
+
+def test_a_compressed_file_of_other_contents_is_refused(
+    settings: Settings, tmp_path: Path, declare
+) -> None:
+    declare(an_asset(folder="texts"))
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "text.txt.xz").write_bytes(lzma.compress(b"something else"))
+    with pytest.raises(AssetError, match=r"is not as declared: text\.txt has another checksum"):
+        find_asset("text", with_folder(settings, tmp_path))
+    assert not (settings.cache_dir / "assets" / "text").exists()
 
 
 def test_a_missing_asset_says_in_one_line_how_to_get_it(settings: Settings, declare) -> None:

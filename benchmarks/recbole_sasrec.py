@@ -1,0 +1,115 @@
+"""RecBole's SASRec, trained and timed: run by benchmarks/recommend.py in an environment of its own.
+
+    python recbole_sasrec.py '{"data": FOLDER, "name": NAME, ...}'
+
+Imports nothing of Paperround. Prints one JSON object a line: an "epoch" each, then "latency" and
+"done". Only the clock around RecBole's own functions is ours: one epoch is `Trainer._train_epoch`,
+one evaluation `Trainer.evaluate` over all users among all items.
+"""
+
+import json
+import logging
+import sys
+import time
+
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer, init_seed
+
+
+def say(**fields: object) -> None:
+    """One line for whoever started this."""
+    print(json.dumps(fields), flush=True)
+
+
+def main(task: dict) -> None:
+    """Trains until the patience, the epochs or the seconds are spent, by RecBole's habits."""
+    logging.disable(logging.CRITICAL)
+    torch.set_num_threads(task["threads"])
+    torch.set_flush_denormal(True)
+    config = Config(
+        model="SASRec",
+        dataset=task["name"],
+        config_dict={
+            "data_path": task["data"],
+            "use_gpu": False,
+            "seed": task["seed"],
+            "reproducibility": True,
+            "show_progress": False,
+            "checkpoint_dir": task["data"],
+            "USER_ID_FIELD": "user_id",
+            "ITEM_ID_FIELD": "item_id",
+            "TIME_FIELD": "timestamp",
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+            "eval_args": {
+                "split": {"LS": "valid_and_test"},
+                "order": "TO",
+                "mode": "full",
+                "group_by": "user",
+            },
+            "train_neg_sample_args": None,
+            "loss_type": "CE",
+            "metrics": ["Hit", "NDCG"],
+            "topk": [10, 20],
+            "valid_metric": "NDCG@10",
+            "MAX_ITEM_LIST_LENGTH": task["max_len"],
+            "hidden_size": task["d_model"],
+            "inner_size": 4 * task["d_model"],
+            "hidden_dropout_prob": task["dropout"],
+            "attn_dropout_prob": task["dropout"],
+            "train_batch_size": task["batch_size"],
+            "metric_decimal_place": 6,
+        },
+    )
+    init_seed(config["seed"], config["reproducibility"])
+    dataset = create_dataset(config)
+    train_data, valid_data, test_data = data_preparation(config, dataset)
+    model = get_model("SASRec")(config, train_data._dataset).to(config["device"])
+    trainer = get_trainer(config["MODEL_TYPE"], "SASRec")(config, model)
+    trainer.eval_collector.data_collect(train_data)
+    n_rows = len(train_data._dataset)
+    say(kind="data", rows=n_rows, items=dataset.item_num - 1, users=dataset.user_num - 1)
+    best, waited, spent = -1.0, 0, 0.0
+    for epoch in range(1, task["epochs"] + 1):
+        started = time.perf_counter()
+        trainer._train_epoch(train_data, epoch - 1, show_progress=False)
+        trained = time.perf_counter()
+        valid = trainer.evaluate(valid_data, load_best_model=False)
+        validated = time.perf_counter()
+        test = trainer.evaluate(test_data, load_best_model=False)
+        spent += trained - started
+        better = valid["ndcg@10"] > best
+        best, waited = max(best, valid["ndcg@10"]), 0 if better else waited + 1
+        say(
+            kind="epoch",
+            epoch=epoch,
+            seconds=trained - started,
+            eval_seconds=validated - trained,
+            valid=float(valid["ndcg@10"]),
+            test={name: float(value) for name, value in test.items()},
+        )
+        if waited >= task["patience"] or spent >= task["seconds"]:
+            break
+    model.eval()
+    for users in task["latency_users"]:
+        say(kind="latency", users=users, ms=latency(model, test_data, users))
+    say(kind="done")
+
+
+@torch.no_grad()
+def latency(model: torch.nn.Module, test_data: object, users: int, repeats: int = 30) -> list:
+    """Milliseconds of scoring all items for that many users and taking the best ten, each time."""
+    interactions = test_data._dataset.inter_feat[:users]
+    took = []
+    for _ in range(repeats + 3):
+        started = time.perf_counter()
+        scores = model.full_sort_predict(interactions)
+        scores[:, 0] = -torch.inf
+        torch.topk(scores, 10, dim=-1)
+        took.append(1000 * (time.perf_counter() - started))
+    return took[3:]
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
