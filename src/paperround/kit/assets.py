@@ -163,10 +163,10 @@ def _compressed(asset: Asset, settings: Settings) -> Path | None:
     if settings.assets is None or asset.folder is None:
         return None
     folder = settings.assets / asset.folder
-    there = all(
-        (folder / name).is_file() or (folder / f"{name}.xz").is_file() for name in asset.files
-    )
-    return folder if there else None
+    packed = {name for name in asset.files if (folder / f"{name}.xz").is_file()}
+    plain = {name for name in asset.files if (folder / name).is_file()}
+    # Without a compressed one it is the plain folder, which was looked at before.
+    return folder if packed - plain and packed | plain == set(asset.files) else None
 
 
 def _decompressed(name: str, asset: Asset, folder: Path, target: Path) -> Path:

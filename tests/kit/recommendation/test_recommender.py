@@ -37,7 +37,7 @@ def events(users=40, steps=9):
 def options_of(name):
     if name in COUNTING:
         return {}
-    slow = {"epochs": 60, "patience": 60, "learning_rate": 5e-3, "last_only_ratio": 0.8}
+    slow = {"epochs": 150, "patience": 150, "learning_rate": 2e-3, "last_only_ratio": 0.8}
     return {**FAST, **slow} if name == "bert4rec" else FAST
 
 
