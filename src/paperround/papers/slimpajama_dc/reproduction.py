@@ -25,6 +25,7 @@ from paperround.papers.slimpajama_dc.corpora import abstracts, domain_documents
 from paperround.papers.slimpajama_dc.deduplicator import MinHashDeduplicator
 from paperround.papers.slimpajama_dc.minhash import (
     BANDS,
+    MIN_CHARS,
     NUM_PERM,
     ROWS,
     Signature,
@@ -75,6 +76,8 @@ def reproduce(run: Run) -> None:
         documents = domain_documents(
             run.asset("text-of-seven-domains"), size.documents_per_source, seed=run.seeds[0]
         )
+    # A short document is dropped before it could meet a copy of itself.
+    documents = [doc for doc in documents if len(clean_text(doc.text)) >= MIN_CHARS]
     measure_parameters(run)
     signed = sign(run, documents)
     words = frequent_words(documents)

@@ -20,8 +20,8 @@ from paperround.papers.slimpajama_dc.planting import Document
 from paperround.papers.slimpajama_dc.small_lm import Arm, Encoder, train_and_evaluate
 from paperround.runs.reproduction import Run
 
-# Sized for two cores: 21 arms at 7,000 tokens per second and core are about four minutes.
-N_TOKENS = 300 * 4 * 128 + 1
+# Sized for two cores: 21 arms at 7,000 tokens per second and core are about eight minutes.
+N_TOKENS = 600 * 4 * 128 + 1
 _DOCUMENTS_PER_SOURCE, _HELD_OUT_PER_SOURCE = 330, 30
 DUPLICATE_MASSES = (0.0, 0.1, 0.4)
 _FULL_MASS = 0.4
