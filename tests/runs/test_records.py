@@ -2,13 +2,17 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert, text
 
-from paperround.db import connect, migrate, open_database, read, write
+import paperround.migrations
+from paperround.db import connect, migrate, read, write
 from paperround.errors import NotFoundError, UsageError
 from paperround.runs.card import Scale
 from paperround.runs.checking import check_records
@@ -253,14 +257,16 @@ def test_stages_take_what_they_took_here_before(make_room, engine):
     assert here == [{"stage": "a", "seconds": 30.0}, {"stage": "b", "seconds": 4.0}]
 
 
-def test_records_of_the_first_schema_move_with_their_address(make_room, settings):
+def test_records_of_an_earlier_schema_move_with_their_address(make_room, tmp_path):
     room = make_room()
-    engine = open_database(settings)
+    engine = connect(f"sqlite:///{tmp_path / 'old.sqlite3'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(paperround.migrations.__file__).parent))
+    with write(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
     result = a_result(room)
     with write(engine) as connection:
-        connection.execute(text("DROP TABLE result"))
-        connection.execute(text("ALTER TABLE run ADD COLUMN result JSON"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
         row = {"slug": "little", "scale": "quick", "seeds": [0], "state": "finished"}
         for number, (ended, record) in enumerate(
             [(NOON, a_result(room, faster=4.0)), (NOON - timedelta(days=1), result), (None, None)]
@@ -271,8 +277,6 @@ def test_records_of_the_first_schema_move_with_their_address(make_room, settings
                 text("UPDATE run SET result = :record WHERE id = :id"),
                 {"id": str(number), "record": record and json.dumps(record.to_json())},
             )
-    engine.dispose()
-    engine = connect(settings.database)
     migrate(engine)
     views = kept(engine)
     assert [view.run_id for view in views] == ["1", "0"]
