@@ -170,7 +170,8 @@ def test_check_finds_no_fault_in_a_fresh_catalogue(home: Path) -> None:
     done = paperround("check", "--json", home=home)
     faults = json.loads(done.stdout)["faults"]
     # A result that nobody has measured is a fault of a room and not of the catalogue.
-    assert [fault for fault in faults if "no result at standard" not in fault] == []
+    # The one room whose standard scale has not been measured yet.
+    assert [f for f in faults if not f.startswith("quasicryth: no result at standard")] == []
     assert done.returncode == (1 if faults else 0)
 
 

@@ -109,7 +109,7 @@ def test_a_package_comes_runs_and_goes(place: Place, site: httpx.Client) -> None
     )
     assert run["state"] == "finished", run["reason"]
     verdicts = {claim["id"]: claim["verdict"] for claim in run["result"]["claims"]}
-    assert verdicts == {"stays-close": "holds", "two-are-faster": "holds"}
+    assert verdicts == {"stays-close": "holds", "two-are-faster": "falls short"}
 
     place.pip("uninstall", "-y", "my-paper")
     assert "my-paper" not in place.slugs()
