@@ -169,7 +169,6 @@ def test_importing_twice_changes_nothing(tmp_path: Path) -> None:
 def test_check_finds_no_fault_in_a_fresh_catalogue(home: Path) -> None:
     done = paperround("check", "--json", home=home)
     faults = json.loads(done.stdout)["faults"]
-    # A result that nobody has measured is a fault of a room and not of the catalogue.
     # The one room whose standard scale has not been measured yet.
     assert [f for f in faults if not f.startswith("quasicryth: no result at standard")] == []
     assert done.returncode == (1 if faults else 0)
