@@ -28,6 +28,13 @@ class RowError(ValueError):
     """Why a row is no paper, in one line."""
 
 
+def object_of(value: object) -> Mapping[str, Any]:
+    """The value, which has to be an object. Raises RowError."""
+    if not isinstance(value, dict):
+        raise RowError(f"not an object but {shown(value)}")
+    return value
+
+
 def text_of(row: Mapping[str, Any], name: str) -> str | None:
     """The text under a name; None where there is none. Raises RowError for anything else."""
     value = row.get(name)

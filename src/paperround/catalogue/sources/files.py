@@ -78,6 +78,12 @@ def json_items(stream: IO[bytes], shown: str = "") -> Iterator[tuple[str, Any] |
         yield Rejected(place_in(shown, f"item {max(number, 1)}"), reason)
 
 
+def json_items_of(arguments: Sequence[str]) -> Iterator[tuple[str, Any] | Rejected]:
+    """The same of all these files, one after the other."""
+    for name, stream in open_files(arguments):
+        yield from json_items(stream, name)
+
+
 def _holds_wrong_letters(value: Any) -> bool:
     return "\\ufffd" in json.dumps(value)
 

@@ -16,13 +16,14 @@ from paperround.catalogue.sources.fields import (
     address_of,
     count_of,
     day_of,
+    object_of,
     objects_of,
     required,
     shown,
     text_of,
     texts_of,
 )
-from paperround.catalogue.sources.files import check_files, json_items, open_files
+from paperround.catalogue.sources.files import check_files, json_items_of
 from paperround.catalogue.visiting import Visit
 from paperround.errors import SourceError, UsageError
 
@@ -39,9 +40,7 @@ _PERIODS = {
 def read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
     """The papers of saved answers: daily papers, a search, or one paper."""
     check_files(SOURCE, arguments)
-    return (
-        _item(item) for name, stream in open_files(arguments) for item in json_items(stream, name)
-    )
+    return (_item(item) for item in json_items_of(arguments))
 
 
 def visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
@@ -71,10 +70,9 @@ def _visit_period(argument: str, visit: Visit) -> Iterator[Item]:
 def _item(item: tuple[str, Any] | Rejected) -> PaperRecord | Rejected:
     if isinstance(item, Rejected):
         return item
-    place, entry = item
+    place, value = item
     try:
-        if not isinstance(entry, dict):
-            raise RowError(f"not an object but {shown(entry)}")
+        entry = object_of(value)
         inner = entry.get("paper", {})
         if not isinstance(inner, dict):
             raise RowError(f"paper is {shown(inner)}; it must be an object")

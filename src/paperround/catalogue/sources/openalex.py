@@ -15,12 +15,13 @@ from paperround.catalogue.sources.fields import (
     day_of,
     doi_of,
     identifiers_in,
+    object_of,
     objects_of,
     required,
     shown,
     text_of,
 )
-from paperround.catalogue.sources.files import check_files, json_items, open_files, place_in
+from paperround.catalogue.sources.files import check_files, json_items_of, place_in
 from paperround.catalogue.visiting import Visit
 from paperround.errors import SourceError
 
@@ -33,12 +34,7 @@ _MAX_WORDS = 20_000
 def read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
     """The papers of saved answers, or of snapshot files."""
     check_files(SOURCE, arguments)
-    return (
-        record
-        for name, stream in open_files(arguments)
-        for item in json_items(stream, name)
-        for record in _items(item)
-    )
+    return (record for item in json_items_of(arguments) for record in _items(item))
 
 
 def visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
@@ -76,9 +72,7 @@ def _items(item: tuple[str, Any] | Rejected) -> Iterator[PaperRecord | Rejected]
         rows = [(place_in(place, f"result {i}"), v) for i, v in enumerate(value["results"], 1)]
     for where, row in rows:
         try:
-            if not isinstance(row, dict):
-                raise RowError(f"not an object but {shown(row)}")
-            yield _record(row, where)
+            yield _record(object_of(row), where)
         except RowError as error:
             yield Rejected(where, str(error))
 

@@ -16,8 +16,8 @@ from paperround.catalogue.sources.fields import (
     RowError,
     address_of,
     identifiers_in,
+    object_of,
     required,
-    shown,
     text_of,
     texts_of,
     year_day,
@@ -46,9 +46,7 @@ def _read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
                 continue
             place, row = item
             try:
-                if not isinstance(row, dict):
-                    raise RowError(f"not an object but {shown(row)}")
-                yield _record(row, venue, year, place)
+                yield _record(object_of(row), venue, year, place)
             except RowError as error:
                 yield Rejected(place, str(error))
 

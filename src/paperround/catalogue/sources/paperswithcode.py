@@ -17,6 +17,7 @@ from paperround.catalogue.sources.fields import (
     address_of,
     day_of,
     identifiers_in,
+    object_of,
     objects_of,
     required,
     shown,
@@ -57,10 +58,9 @@ def _read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
             if isinstance(item, Rejected):
                 yield item
                 continue
-            place, row = item
+            place, value = item
             try:
-                if not isinstance(row, dict):
-                    raise RowError(f"not an object but {shown(row)}")
+                row = object_of(value)
                 if "task" in row:
                     yield from _gather_task(row, place, gathered, ())
                 elif "repo_url" in row:

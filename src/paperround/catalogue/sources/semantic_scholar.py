@@ -17,13 +17,14 @@ from paperround.catalogue.sources.fields import (
     day_of,
     doi_of,
     identifiers_in,
+    object_of,
     objects_of,
     required,
     shown,
     text_of,
     year_day,
 )
-from paperround.catalogue.sources.files import check_files, json_items, open_files, place_in
+from paperround.catalogue.sources.files import check_files, json_items_of, place_in
 from paperround.catalogue.visiting import Visit
 from paperround.errors import SourceError
 
@@ -35,12 +36,7 @@ _FIELDS = "title,abstract,year,publicationDate,venue,authors,externalIds,openAcc
 def read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
     """The papers of saved answers, or of a dataset's shards with one object a line."""
     check_files(SOURCE, arguments)
-    return (
-        record
-        for name, stream in open_files(arguments)
-        for item in json_items(stream, name)
-        for record in _items(item)
-    )
+    return (record for item in json_items_of(arguments) for record in _items(item))
 
 
 def visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
@@ -76,9 +72,7 @@ def _items(item: tuple[str, Any] | Rejected) -> Iterator[PaperRecord | Rejected]
         try:
             if row is None:
                 raise RowError("null: an id that Semantic Scholar does not know")
-            if not isinstance(row, dict):
-                raise RowError(f"not an object but {shown(row)}")
-            yield _record(row, where)
+            yield _record(object_of(row), where)
         except RowError as error:
             yield Rejected(where, str(error))
 
