@@ -278,7 +278,10 @@ def test_two_machines_stand_side_by_side(client: TestClient, keep: Keep) -> None
     compared = client.get(f"/api/v1/compare?a={a.id}&b={b.id}").json()
     assert compared["comparable"] is True
     assert compared["claims"][0]["ratio"] == 0.5
-    assert "Compare A with B" in client.get("/compare").text
+    every = client.get("/compare").text
+    assert "Compare A with B" in every
+    # Results of several papers stand there, so each says whose it is.
+    assert "little, this machine" in every
     assert f'value="{a.id}"' in client.get(f"/compare?a={b.id}").text
 
 
