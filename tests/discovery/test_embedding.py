@@ -136,7 +136,9 @@ def test_threads_may_ask_at_the_same_time(embedder: Embedder) -> None:
 def test_a_query_never_waits_for_a_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding, "find_asset", lambda *_: pytest.fail("it would be fetched"))
+    monkeypatch.setattr(
+        embedding, "load_embedder", lambda *_, **__: pytest.fail("it would be fetched")
+    )
     looks: list[str] = []
     monkeypatch.setattr(embedding, "is_here", lambda name, _: looks.append(name))
     embed = QueryEmbedder(Settings(home=tmp_path))
