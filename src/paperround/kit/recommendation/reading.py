@@ -241,7 +241,7 @@ def load_movielens_1m() -> tuple[InteractionLog, Ints]:
     (`leave_one_out(log, not_validated=...)`), and for strict comparison out of the test.
     """
     users, items, incomplete = [], [], set()
-    for line in _lines("ml-1m", "sequences.tsv.xz"):
+    for line in asset_lines("ml-1m", "sequences.tsv.xz"):
         user, complete, sequence = line.split("\t")
         events = sequence.split()
         users += [user] * len(events)
@@ -255,7 +255,7 @@ def load_movielens_1m() -> tuple[InteractionLog, Ints]:
 
 def load_movielens_1m_with_times() -> InteractionLog:
     """The first 669 users of MovieLens-1M, with the times of their 100,000 ratings."""
-    rows = [line.split("::") for line in _lines("ml-1m", "ratings_users1-669.dat.xz")]
+    rows = [line.split("::") for line in asset_lines("ml-1m", "ratings_users1-669.dat.xz")]
     return build_log(
         [row[0] for row in rows], [row[1] for row in rows], [float(row[3]) for row in rows]
     )
@@ -271,7 +271,7 @@ def load_amazon(category: str) -> InteractionLog:
     if category not in ("beauty", "toys"):
         raise UsageError(f"no Amazon category '{category}' here; there are beauty, toys")
     users, items, times = [], [], []
-    for line in _lines(f"amazon-{category}", "sequences.tsv.xz"):
+    for line in asset_lines(f"amazon-{category}", "sequences.tsv.xz"):
         user, sequence, gaps = line.split("\t")
         events = sequence.split()
         users += [user] * len(events)
@@ -283,7 +283,7 @@ def load_amazon(category: str) -> InteractionLog:
 def load_lastfm() -> InteractionLog:
     """LastFM (HetRec 2011, 1,090 users, 3,646 artists), in time order, without times."""
     users, items = [], []
-    for line in _lines("lastfm", "sequences.txt.xz"):
+    for line in asset_lines("lastfm", "sequences.txt.xz"):
         user, *events = line.split()
         users += [user] * len(events)
         items += events
@@ -297,14 +297,14 @@ def load_diginetica(periods: Iterable[int] = range(17)) -> InteractionLog:
     """
     users, items = [], []
     for period in periods:
-        for line in _lines("diginetica", f"period_{period}.txt.xz"):
+        for line in asset_lines("diginetica", f"period_{period}.txt.xz"):
             session, item = line.split()
             users.append(f"{period}-{session}")
             items.append(item)
     return build_log(users, items)
 
 
-def _lines(asset: str, name: str) -> list[str]:
-    path = find_asset(asset).folder / name
-    with lzma.open(path, "rt", encoding="utf-8") as file:
+def asset_lines(asset: str, name: str) -> list[str]:
+    """The lines of an asset's text file, opened where it is compressed."""
+    with _open(find_asset(asset).folder / name) as file:
         return file.read().splitlines()
