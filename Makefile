@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install $(PIP_OP
 CARDS := $(wildcard src/paperround/papers/*/card.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check fix constraints bench-search bench-web bench-import results bench-quasicryth bench-recommend
+.PHONY: help run install test check fix constraints bench-search bench-web bench-import results bench-quasicryth bench-recommend bench-recommend-known
 
 help:  ## Lists these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -63,6 +63,9 @@ bench-quasicryth: $(VENV)/.installed-dev  ## Sizes, speed and memory of the comp
 
 bench-recommend: $(VENV)/.installed-dev  ## Training, quality and answer times of the recommender, beside RecBole
 	$(BIN)/python -m benchmarks.recommend
+
+bench-recommend-known: $(VENV)/.installed-dev  ## The recommender's networks beside published figures (an hour)
+	$(BIN)/python -m benchmarks.recommend_known
 
 results: $(VENV)/.installed  ## Measures the quick and standard results that ship (about 45 minutes)
 	$(BIN)/paperround run --all --scale quick --ship

@@ -2,15 +2,17 @@
 
     python recbole_sasrec.py '{"data": FOLDER, "name": NAME, ...}'
 
-Imports nothing of Paperround. Prints one JSON object a line: an "epoch" each, then "latency" and
-"done". Only the clock around RecBole's own functions is ours: one epoch is `Trainer._train_epoch`,
-one evaluation `Trainer.evaluate` over all users among all items.
+Imports nothing of Paperround. Prints one JSON object a line: "data", an "epoch" each (the last one
+may be cut short by the seconds), then "latency" and "done". Only the clock around RecBole's own
+functions is ours: an epoch is `Trainer._train_epoch`, an evaluation `Trainer.evaluate` over all
+users among all items.
 """
 
 import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
 
 import torch
 from recbole.config import Config
@@ -21,6 +23,24 @@ from recbole.utils import get_model, get_trainer, init_seed
 def say(**fields: object) -> None:
     """One line for whoever started this."""
     print(json.dumps(fields), flush=True)
+
+
+class Until:
+    """RecBole's batches until a moment; counts the rows, each of which is one predicted item."""
+
+    shuffle = False
+
+    def __init__(self, batches: object, moment: float) -> None:
+        self._batches, self._moment = batches, moment
+        self.rows, self.cut = 0, False
+
+    def __iter__(self) -> Iterator[object]:
+        for batch in self._batches:
+            if time.perf_counter() >= self._moment:
+                self.cut = True
+                return
+            self.rows += len(batch)
+            yield batch
 
 
 def main(task: dict) -> None:
@@ -73,23 +93,25 @@ def main(task: dict) -> None:
     best, waited, spent = -1.0, 0, 0.0
     for epoch in range(1, task["epochs"] + 1):
         started = time.perf_counter()
-        trainer._train_epoch(train_data, epoch - 1, show_progress=False)
+        batches = Until(train_data, started + task["seconds"] - spent)
+        trainer._train_epoch(batches, epoch - 1, show_progress=False)
         trained = time.perf_counter()
+        spent += trained - started
         valid = trainer.evaluate(valid_data, load_best_model=False)
         validated = time.perf_counter()
         test = trainer.evaluate(test_data, load_best_model=False)
-        spent += trained - started
         better = valid["ndcg@10"] > best
         best, waited = max(best, valid["ndcg@10"]), 0 if better else waited + 1
         say(
             kind="epoch",
-            epoch=epoch,
+            epoch=epoch - 1 + batches.rows / n_rows,
+            targets=batches.rows,
             seconds=trained - started,
             eval_seconds=validated - trained,
             valid=float(valid["ndcg@10"]),
             test={name: float(value) for name, value in test.items()},
         )
-        if waited >= task["patience"] or spent >= task["seconds"]:
+        if batches.cut or waited >= task["patience"]:
             break
     model.eval()
     for users in task["latency_users"]:

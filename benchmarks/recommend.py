@@ -1,19 +1,21 @@
 """How fast sequential recommendation trains and answers, and how well: `make bench-recommend`.
 
-Three parts, each a table in benchmarks/results/recommend.md and its figures in recommend.json:
+Each part is a table in benchmarks/results/recommend.md, and its figures are in recommend.json:
 
 1. SASRec on MovieLens-100K and Amazon Beauty (leave-one-out, full ranking, seen items ranked too),
    ours and RecBole's, one after the other on the same machine, same data in the same order, same
-   network, same dropout, each with its own batches: interactions learnt a second, time of one
-   evaluation, what the best epoch on validation gives on the test, and after how many seconds of
-   training the test first showed the known figure. Markov-3 stands beside them.
+   network, same dropout, each with its own batches, both with the same seconds of training: what is
+   learnt a second, the quality at the end of those seconds, when the test first showed the known
+   figure, the time of one evaluation. Markov-3 stands beside them. The seconds are a budget and not
+   enough for RecBole to converge on a small machine; `--seconds 1e9` trains both to their patience.
 2. Recommending to 1 and to 1,000 users, with seen items left out, with 12,000 and with 1,000,000
    items; RecBole's scoring and top-k (seen items left in) for the data that it was trained on.
-3. What RecBole could not be measured on, and why, if so.
+3. SASRec, GRU4Rec and BERT4Rec on Amazon Beauty beside published figures: recommend_known.py.
 
-RecBole 1.2.1 needs NumPy 1 and other old versions, so this script makes an environment for it under
-the cache (`--venv`, about 1.5 GB, made once). Where that fails the tables say so and have our part.
-`--quick` runs everything small, to see that it works; its figures mean nothing.
+A part that is not measured keeps what was measured before. RecBole 1.2.1 needs NumPy 1 and other
+old versions, so this script makes an environment for it under the cache (`--venv`, about 1.5 GB,
+made once). Where that fails the tables say so and have our part. `--quick` runs everything small,
+to see that it works, and writes nothing: its figures mean nothing.
 """
 
 import argparse
@@ -43,7 +45,11 @@ from paperround.kit.recommendation.objectives import next_items
 from paperround.kit.recommendation.reading import load_amazon, load_movielens_100k
 from paperround.kit.recommendation.samples import SequenceDataset
 from paperround.kit.recommendation.splits import Split, leave_one_out
-from paperround.kit.recommendation.training import Trainer, TrainingPlan, use_fast_arithmetic
+from paperround.kit.recommendation.training import (
+    Trainer,
+    TrainingPlan,
+    use_fast_arithmetic,
+)
 from paperround.runs.environment import describe_environment
 from paperround.settings import get_settings
 
@@ -54,8 +60,12 @@ RECBOLE_NEEDS = (
     "numpy<2", "pandas<2.3", "scipy<1.14", "scikit-learn<1.6", "setuptools<80", "colorlog==4.7.2",
     "colorama==0.4.4", "pyyaml", "tqdm", "tensorboard", "texttable", "tabulate", "psutil",
 )  # fmt: skip
-_FIGURES = ("hr@10", "ndcg@10", "hr@20", "ndcg@20")
+FIGURES = ("hr@10", "ndcg@10", "hr@20", "ndcg@20")
 _TOP = 10
+OURS, THEIRS = "Paperround", "RecBole"
+TRAINING = "SASRec: training, evaluation, quality"
+ANSWERING = "Recommending, milliseconds"
+KNOWN = "Networks beside published figures"
 
 Rows = list[dict[str, object]]
 
@@ -73,17 +83,18 @@ class Case:
     dropout: float
     batch_size: int
     known: tuple[str, float]
+    seconds: float
+    eval_every: int = 1
     epochs: int = 200
     patience: int = 10
-    seconds: float = 1e9
     learning_rate: float = 1e-3
     d_model: int = 64
     max_len: int = 50
 
 
 CASES = (
-    Case("ml-100k", dropout=0.2, batch_size=32, known=("ndcg@10", 0.0553), patience=15),
-    Case("amazon-beauty", dropout=0.5, batch_size=128, known=("hr@20", 0.1206)),
+    Case("ml-100k", 0.2, 32, known=("ndcg@10", 0.0553), seconds=75, patience=15),
+    Case("amazon-beauty", 0.5, 128, known=("hr@20", 0.1206), seconds=100, eval_every=3),
 )
 
 
@@ -97,9 +108,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--epochs", type=int, help="at most this many, for both")
-    parser.add_argument(
-        "--seconds", type=float, default=1500.0, help="of training at most, for each of both"
-    )
+    parser.add_argument("--seconds", type=float, help="of training, for each of both, on any data")
     parser.add_argument("--no-recbole", action="store_true", help="our part alone")
     parser.add_argument("--venv", type=Path, help="where RecBole's environment is or goes")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
@@ -116,32 +125,42 @@ def main() -> None:
         except (subprocess.SubprocessError, OSError) as error:
             said = getattr(error, "stderr", None) or str(error)
             notes.append(f"RecBole could not be installed: {str(said).strip().splitlines()[-1]}")
-    training: Rows = []
-    answering: Rows = []
-    for case in CASES:
-        if case.name in arguments.data:
-            small = Case(case.name, case.dropout, 64, case.known, epochs=2, d_model=16, max_len=20)
-            case = small if arguments.quick else case
-            case = replace(case, seconds=arguments.seconds, epochs=arguments.epochs or case.epochs)
-            log = read(case.name)
-            log = sample_users(log, 300, seed=0) if arguments.quick else log
-            split = leave_one_out(log)
-            training.append(ours(case, split, arguments.seed))
-            training.append(counting(case, split))
-            if python is not None:
-                rows, answers, failed = theirs(case, log, python, arguments)
-                training += rows
-                answering += answers
-                notes += failed
     sizes = (1_000, 20_000) if arguments.quick else (12_000, 1_000_000)
-    answering += [row for n_items in sizes for row in latency(n_items, arguments.seed)]
-    sections = {
-        "SASRec: training, evaluation, quality": training,
-        "Recommending, milliseconds": answering,
-    }
-    write_results(
-        arguments.out, describe_environment(arguments.threads), sections, notes, arguments.quick
-    )
+    answering = [row for n_items in sizes for row in latency(n_items, arguments.seed)]
+    training: Rows = []
+    text = ""
+    for case in CASES:
+        if case.name not in arguments.data:
+            continue
+        case, log = asked(case, arguments)
+        split = leave_one_out(log)
+        measured = [ours(case, split, arguments.seed), counting(case, split)]
+        if python is not None:
+            rows, answers, failed = theirs(case, log, python, arguments)
+            measured += rows
+            answering += answers
+            notes += failed
+        training += measured + ratios(measured)
+        # Written after each data set: what was measured is kept if the next is interrupted.
+        text = write_results(
+            arguments.out,
+            arguments.threads,
+            {TRAINING: training, ANSWERING: answering},
+            notes,
+            quick=arguments.quick,
+        )
+    print(text)
+
+
+def asked(case: Case, arguments: argparse.Namespace) -> tuple[Case, InteractionLog]:
+    """The case as the options want it, and its log."""
+    log = read(case.name)
+    if arguments.quick:
+        case = replace(case, batch_size=64, epochs=2, d_model=16, max_len=20, eval_every=1)
+        log = sample_users(log, 300, seed=0)
+    if arguments.seconds is not None:
+        case = replace(case, seconds=arguments.seconds)
+    return replace(case, epochs=arguments.epochs or case.epochs), log
 
 
 def read(name: str) -> InteractionLog:
@@ -152,54 +171,49 @@ def read(name: str) -> InteractionLog:
 
 
 def ours(case: Case, split: Split, seed: int) -> dict[str, object]:
-    """Our SASRec, timed; evaluated on the test after every epoch for the time to a known figure."""
+    """Our SASRec for the case's seconds, tested on the way for the time to the known figure."""
     torch.manual_seed(seed)
     encoder = SASRec(
         split.train.n_items, d_model=case.d_model, max_len=case.max_len, dropout=case.dropout
     )
     data = SequenceDataset(split.train, "windows", case.max_len, shift=True)
     epochs: list[dict[str, Any]] = []
-    plan = TrainingPlan(
-        epochs=1,
-        batch_size=case.batch_size,
-        learning_rate=case.learning_rate,
-        patience=case.patience,
-    )
-    # One epoch at a time, going on from the checkpoint, so that each can be tested in between.
+    plan = TrainingPlan(batch_size=case.batch_size, learning_rate=case.learning_rate)
+    # Some epochs at a time, going on from the checkpoint, so that each can be tested in between.
     with tempfile.TemporaryDirectory() as folder:
-        best, waited, spent = -1.0, 0, 0.0
-        for epoch in range(1, case.epochs + 1):
+        state = Path(folder, "state")
+        best, waited, spent, done = -1.0, 0, 0.0, 0
+        while waited < case.patience and spent < case.seconds and done < case.epochs:
+            wanted = min(case.epochs, done + case.eval_every)
             trainer = Trainer(
                 encoder,
                 data,
-                split.valid,
+                None,
                 next_items(),
-                replace(plan, epochs=epoch, patience=case.epochs + 1),
+                replace(plan, epochs=wanted),
                 seed=seed,
-                checkpoint=Path(folder, "state"),
+                checkpoint=state,
             )
-            record = trainer.fit().epochs[-1]
-            last = torch.load(Path(folder, "state"), weights_only=True)["encoder"]
-            kept = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
-            encoder.load_state_dict(last)
+            records = trainer.fit().epochs[done:]
+            started = time.perf_counter()
+            valid = evaluate(encoder, split.valid, metrics=["ndcg@10"])["ndcg@10"]
+            validated = time.perf_counter() - started
             test = evaluate(encoder, split.test)
-            encoder.load_state_dict(kept)
-            assert record.metric is not None
-            spent += record.seconds
-            waited = 0 if record.metric > best else waited + 1
-            best = max(best, record.metric)
+            seconds = sum(record.seconds for record in records)
+            spent, done = spent + seconds, wanted
+            waited = 0 if valid > best else waited + 1
+            best = max(best, valid)
             epochs.append(
                 {
-                    "epoch": epoch,
-                    "seconds": record.seconds,
-                    "eval_seconds": record.eval_seconds,
-                    "valid": record.metric,
-                    "test": {name: test[name] for name in _FIGURES},
+                    "epoch": done,
+                    "targets": data.n_targets * len(records),
+                    "seconds": seconds,
+                    "eval_seconds": validated,
+                    "valid": valid,
+                    "test": {name: test[name] for name in FIGURES},
                 }
             )
-            if waited >= case.patience or spent >= case.seconds:
-                break
-    return training_row(case, "Paperround", epochs, data.n_targets, len(split.test))
+    return training_row(case, OURS, epochs, len(split.test))
 
 
 def counting(case: Case, split: Split) -> dict[str, object]:
@@ -211,18 +225,19 @@ def counting(case: Case, split: Split) -> dict[str, object]:
     found: Evaluation = evaluate(model, split.test)
     return {
         "data": case.name,
-        "program": "Paperround, Markov-3",
+        "program": f"{OURS}, Markov-3",
         "interactions a second": round(len(split.train) / fitted),
         "epochs (best)": "–",
         "seconds trained": round(fitted, 2),
         "seconds to the known figure": "–",
         "evaluation, s": round(time.perf_counter() - started, 2),
-        **{name: round(found[name], 4) for name in _FIGURES},
+        "cases": len(found),
+        **{name: round(found[name], 4) for name in FIGURES},
     }
 
 
 def training_row(
-    case: Case, program: str, epochs: list[dict[str, Any]], n_targets: int, n_cases: int
+    case: Case, program: str, epochs: list[dict[str, Any]], n_cases: int
 ) -> dict[str, object]:
     """One line of the first table; the test figures are those of the best validation epoch."""
     best = max(epochs, key=lambda epoch: epoch["valid"])
@@ -232,20 +247,44 @@ def training_row(
         spent += epoch["seconds"]
         if reached is None and epoch["test"][metric] >= known:
             reached = spent
-    # The first epoch warms caches and allocators up.
-    steady = [epoch["seconds"] for epoch in epochs[1:]] or [epochs[0]["seconds"]]
     return {
         "data": case.name,
         "program": program,
-        "interactions a second": round(n_targets / statistics.median(steady)),
-        "epochs (best)": f"{len(epochs)} ({best['epoch']})",
+        "interactions a second": round(sum(epoch["targets"] for epoch in epochs) / spent),
+        "epochs (best)": f"{epochs[-1]['epoch']:.3g} ({best['epoch']:.3g})",
         "seconds trained": round(spent, 1),
         "seconds to the known figure": (
             f"not reached ({metric} {known})" if reached is None else round(reached, 1)
         ),
         "evaluation, s": round(statistics.median(e["eval_seconds"] for e in epochs), 2),
-        **{name: round(best["test"][name], 4) for name in _FIGURES},
+        "cases": n_cases,
+        **{name: round(best["test"][name], 4) for name in FIGURES},
     }
+
+
+def ratios(rows: Rows) -> Rows:
+    """Per data set, our figures divided by RecBole's; the goal is 2 in speed and 1 in NDCG@10."""
+    made: Rows = []
+    for name in dict.fromkeys(row["data"] for row in rows):
+        by_program = {row["program"]: row for row in rows if row["data"] == name}
+        if OURS in by_program and THEIRS in by_program:
+            ours_row, theirs_row = by_program[OURS], by_program[THEIRS]
+            blank: dict[str, object] = dict.fromkeys(ours_row, "")
+            made.append(
+                {
+                    **blank,
+                    "data": name,
+                    "program": f"{OURS} / {THEIRS}",
+                    "interactions a second": _ratio(ours_row, theirs_row, "interactions a second"),
+                    "evaluation, s": _ratio(ours_row, theirs_row, "evaluation, s"),
+                    **{figure: _ratio(ours_row, theirs_row, figure) for figure in FIGURES},
+                }
+            )
+    return made
+
+
+def _ratio(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> str:
+    return f"{one[name] / other[name]:.2f} x" if other[name] else "–"
 
 
 def recbole_python(folder: Path) -> Path:
@@ -312,11 +351,11 @@ def theirs(
         if line["kind"] == "epoch"
     ]
     answers = [
-        latency_row("RecBole", about["items"], line["users"], line["ms"])
+        latency_row(THEIRS, about["items"], line["users"], line["ms"])
         for line in lines
         if line["kind"] == "latency"
     ]
-    return [training_row(case, "RecBole", epochs, about["rows"], about["users"])], answers, []
+    return [training_row(case, THEIRS, epochs, about["users"])], answers, []
 
 
 def write_atomic(path: Path, log: InteractionLog) -> None:
@@ -352,7 +391,7 @@ def latency(n_items: int, seed: int) -> Iterator[dict[str, object]]:
             started = time.perf_counter()
             recommender.recommend(asked, k=_TOP)
             took.append(1000 * (time.perf_counter() - started))
-        yield latency_row("Paperround", n_items, users, took[2:])
+        yield latency_row(OURS, n_items, users, took[2:])
 
 
 def latency_row(
@@ -366,45 +405,68 @@ def latency_row(
         "users": users,
         "median": round(statistics.median(took_ms), 2),
         "95th percentile": round(float(np.quantile(took_ms, 0.95)), 2),
-        "goal": goal if program == "Paperround" else "",
+        "goal": goal if program == OURS else "",
     }
 
 
 def write_results(
     folder: Path,
-    environment: Mapping[str, object],
-    sections: Mapping[str, Rows],
-    notes: Sequence[str],
-    quick: bool,
-) -> None:
-    """Prints the tables, and writes recommend.md and recommend.json."""
-    day = utc_now().date().isoformat()
-    load = os.getloadavg()[0]
+    threads: int,
+    measured: Mapping[str, Rows],
+    notes: Sequence[str] = (),
+    *,
+    quick: bool = False,
+) -> str:
+    """All tables, also written to recommend.md and recommend.json: these parts, earlier others."""
+    environment = describe_environment(threads)
+    path = folder / "recommend.json"
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"parts": {}}
+    about = {
+        "date": utc_now().date().isoformat(),
+        "load": round(os.getloadavg()[0], 1),
+        "environment": environment,
+    }
+    parts = {} if quick else dict(earlier["parts"])
+    parts |= {title: {**about, "rows": rows} for title, rows in measured.items() if rows}
+    if TRAINING in measured:
+        parts[TRAINING]["notes"] = list(notes)
     lines = [
         "# Sequential recommendation, measured",
         "",
-        f"{day}, {environment['processor']}, {environment['cores']} cores, "
-        f"{environment['threads']} threads, Python {environment['python']}, commit "
-        f"{environment['commit']}, at a load of {load:.1f}. `make bench-recommend` prints these "
-        "again.",
+        "`make bench-recommend` prints these again; what they mean stands in "
+        "benchmarks/recommend.py.",
     ]
     if quick:
         lines += ["", "**A quick run on samples: it works; the figures mean nothing.**"]
-    for title, rows in sections.items():
-        if rows:
-            heads = list(rows[0])
-            lines += ["", f"## {title}", "", f"| {' | '.join(heads)} |"]
-            lines += [f"|{' --- |' * len(heads)}"]
-            lines += [f"| {' | '.join(str(row[head]) for head in heads)} |" for row in rows]
-    lines += [f"\n{note}" for note in notes]
+    for title in (TRAINING, ANSWERING, KNOWN):
+        if title in parts:
+            lines += part_lines(title, parts[title])
     text = "\n".join(lines) + "\n"
-    print(text)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recommend.md").write_text(text, encoding="utf-8")
-    figures = {"date": day, "environment": environment, "sections": sections, "notes": list(notes)}
-    (folder / "recommend.json").write_text(
-        json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    if not quick:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".md").write_text(text, encoding="utf-8")
+        path.write_text(
+            json.dumps({"parts": parts}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+    return text
+
+
+def part_lines(title: str, part: Mapping[str, Any]) -> list[str]:
+    """A heading, when and where it was measured, the table, the notes."""
+    where, rows = part["environment"], part["rows"]
+    heads = list(rows[0])
+    return [
+        "",
+        f"## {title}",
+        "",
+        f"{part['date']}, {where['processor']}, {where['cores']} cores, {where['threads']} "
+        f"threads, Python {where['python']}, commit {where['commit']}, load {part['load']}.",
+        "",
+        f"| {' | '.join(heads)} |",
+        f"|{' --- |' * len(heads)}",
+        *(f"| {' | '.join(str(row[head]) for head in heads)} |" for row in rows),
+        *(f"\n{note}" for note in part.get("notes", ())),
+    ]
 
 
 if __name__ == "__main__":

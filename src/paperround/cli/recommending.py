@@ -166,6 +166,9 @@ def _log_and_recommender(
 
 
 def _fit(recommender: Any, log: Any, **options: Any) -> None:
+    from paperround.kit.recommendation.training import use_fast_arithmetic
+
+    use_fast_arithmetic()
     with Progress(f"Training {recommender.model}", unit="batches") as progress:
 
         def show(at: Any) -> None:

@@ -181,6 +181,32 @@ def test_it_has_the_habits_of_scikit_learn():
     assert clone(recommender).get_params() == recommender.get_params()
 
 
+class _DataSet:
+    """What a data set of Hugging Face looks like from here: names, and columns by name."""
+
+    def __init__(self, columns):
+        self._columns = columns
+
+    @property
+    def column_names(self):
+        return list(self._columns)
+
+    def __getitem__(self, name):
+        return self._columns[name]
+
+
+class _ArrowColumn(tuple):
+    """What a column of an Arrow table looks like from here."""
+
+    __slots__ = ()
+
+    def to_numpy(self):
+        return np.array(self, dtype=object)
+
+    def to_pylist(self):
+        return list(self)
+
+
 def frames():
     columns = dict(zip(("user", "item", "time"), zip(*events(), strict=True), strict=True))
     columns = {name: list(values) for name, values in columns.items()}
@@ -188,6 +214,8 @@ def frames():
         "pandas": pd.DataFrame(columns),
         "polars": pl.DataFrame(columns),
         "mapping": columns,
+        "data set": _DataSet(columns),
+        "arrow": _DataSet({name: _ArrowColumn(values) for name, values in columns.items()}),
         "rows": events(),
         "log": build_log(*columns.values()),
     }
@@ -228,6 +256,16 @@ def test_dates_of_a_frame_are_times(make):
         frame["date"] = pd.to_datetime(frame["date"])
     log = read_interactions(frame)
     assert [log.item_ids[item - 1] for item in log.item] == ["b", "c", "a"]
+
+
+def test_a_lazy_frame_is_told_what_it_lacks():
+    with pytest.raises(UsageError, match=r"no rows yet; pass frame.collect\(\)"):
+        read_interactions(pl.DataFrame({"user": ["u"], "item": ["a"]}).lazy())
+
+
+def test_columns_may_have_numbers_for_names():
+    frame = pd.DataFrame([["u", "a"], ["u", "b"]])
+    assert read_interactions(frame, user="0", item="1").item_ids == ["a", "b"]
 
 
 def test_columns_may_be_named_and_a_missing_one_is():

@@ -213,6 +213,15 @@ def test_evaluations_may_be_rarer_and_the_last_epoch_has_one(split):
     ]  # fmt: skip
 
 
+def test_no_epoch_begins_after_the_seconds_are_spent(split):
+    # The last epoch is evaluated, also where it comes earlier than the plan has one.
+    plan = replace(PLAN, eval_every=3, seconds=1e-9)
+    result = a_trainer(split, an_encoder(split), plan).fit()
+    assert (result.stopped, len(result.epochs), result.best_epoch) == ("seconds", 1, 1)
+    result = a_trainer(split, an_encoder(split), replace(PLAN, epochs=2, seconds=1e9)).fit()
+    assert (result.stopped, len(result.epochs)) == ("epochs", 2)
+
+
 def test_without_validation_every_epoch_runs_and_the_last_stays(split):
     data = SequenceDataset(split.train, "windows", MAX_LEN)
     result = Trainer(an_encoder(split), data, None, next_items(), PLAN).fit()

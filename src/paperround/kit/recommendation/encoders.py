@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from paperround.errors import UsageError
+from paperround.kit.recommendation.dropout import Dropout, dropout
 from paperround.kit.recommendation.interactions import PAD, Side
 from paperround.kit.recommendation.models import AbstractSequenceEncoder
 
@@ -62,16 +63,26 @@ class SelfAttention(nn.Module):
         is_causal: bool = False,
     ) -> Tensor:
         """(B, L, d) from queries, keys and values of (B, h, ., d / h) each."""
-        attended = functional.scaled_dot_product_attention(
-            query,
-            keys,
-            values,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=is_causal,
-        )
+        if self.training and self.dropout > 0:
+            attended = self._attended(query, keys, values, mask, is_causal)
+        else:
+            attended = functional.scaled_dot_product_attention(
+                query, keys, values, attn_mask=mask, is_causal=is_causal
+            )
         batch, _, length, _ = attended.shape
         return self.out(attended.transpose(1, 2).reshape(batch, length, -1))
+
+    def _attended(
+        self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, is_causal: bool
+    ) -> Tensor:
+        """Attention with dropout on its weights, for which PyTorch has no fast form on a CPU."""
+        scores = query @ keys.transpose(-1, -2) * query.shape[-1] ** -0.5
+        if is_causal:
+            later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+            scores = scores.masked_fill(later, -torch.inf)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        return dropout(scores.softmax(dim=-1), self.dropout, True) @ values
 
     def forward(
         self, x: Tensor, context: Tensor, mask: Tensor | None, is_causal: bool = False
@@ -98,7 +109,7 @@ class TransformerBlock(nn.Module):
         self.attention_norm = nn.LayerNorm(d_model, eps=norm_eps)
         self.inner, self.outer = nn.Linear(d_model, d_inner), nn.Linear(d_inner, d_model)
         self.feed_forward_norm = nn.LayerNorm(d_model, eps=norm_eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None, is_causal: bool = False) -> Tensor:
         """(B, L, d) to the same."""
@@ -139,7 +150,7 @@ class SASRec(AbstractSequenceEncoder):
         self.items = nn.Embedding(n_items + 1, d_model, padding_idx=PAD)
         self.positions = nn.Embedding(max_len, d_model)
         self.input_norm = nn.LayerNorm(d_model, eps=norm_eps)
-        self.input_dropout = nn.Dropout(dropout)
+        self.input_dropout = Dropout(dropout)
         attention_dropout = dropout if attention_dropout is None else attention_dropout
         self.blocks = nn.ModuleList(
             TransformerBlock(
@@ -199,7 +210,7 @@ class OriginalSASRec(AbstractSequenceEncoder):
         self.padding = _side(padding)
         self.items = nn.Embedding(n_items + 1, d_model, padding_idx=PAD)
         self.positions = nn.Embedding(max_len, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             nn.ModuleDict(
                 {
@@ -251,7 +262,7 @@ class GRU4Rec(AbstractSequenceEncoder):
         super().__init__()
         self.n_items, self.d_model, self.max_len = n_items, d_model, max_len
         self.items = nn.Embedding(n_items + 1, d_model, padding_idx=PAD)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.gru = nn.GRU(d_model, d_hidden, n_layers, bias=False, batch_first=True)
         self.project = nn.Linear(d_hidden, d_model)
         nn.init.xavier_normal_(self.items.weight)
@@ -300,7 +311,7 @@ class BERT4Rec(AbstractSequenceEncoder):
         # One more position than items, for the mask behind a full history.
         self.positions = nn.Embedding(max_len + 1, d_model)
         self.input_norm = nn.LayerNorm(d_model, eps=1e-12)
-        self.input_dropout = nn.Dropout(dropout)
+        self.input_dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             TransformerBlock(d_model, n_heads, d_inner or 4 * d_model, dropout, dropout)
             for _ in range(n_layers)

@@ -19,6 +19,7 @@ TRAINING_OPTIONS: Mapping[str, Any] = {
     "weight_decay": 0.0,
     "metric": "ndcg@10",
     "max_valid_cases": 10_000,
+    "seconds": None,
 }
 LOSS_OPTIONS: Mapping[str, Any] = {
     "loss": "ce",

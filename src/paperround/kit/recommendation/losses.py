@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
-# Logits are made for this many scores at a time (16 MB), in the cache rather than in memory.
-_BLOCK_SCORES = 1 << 22
+# Logits are made for this many scores at a time (2 MB), in the cache rather than in memory, but for
+# enough targets to be worth a matrix product.
+_BLOCK_SCORES = 1 << 19
+_BLOCK_TARGETS = 48
 
 
 def full_softmax(
@@ -45,30 +47,39 @@ class _BlockwiseCrossEntropy(Function):
         items = table[1:]
         n_targets, n_items = len(hidden), len(items)
         wanted = ctx.needs_input_grad
-        grad_hidden = torch.zeros_like(hidden) if wanted[0] else None
-        grad_table = torch.zeros_like(table) if wanted[1] else None
+        grad_hidden = torch.empty_like(hidden) if wanted[0] else None
+        # (d, n): products with it read the block's rows as they lie.
+        grad_items = hidden.new_zeros(hidden.shape[1], n_items) if wanted[1] else None
         grad_bias = torch.zeros_like(bias) if bias is not None and wanted[3] else None
         loss = hidden.new_zeros(())
-        rows = max(1, _BLOCK_SCORES // max(1, n_items))
+        rows = max(_BLOCK_TARGETS, _BLOCK_SCORES // max(1, n_items))
+        block = hidden.new_empty(min(rows, n_targets), n_items)
         for start in range(0, n_targets, rows):
             h, t = hidden[start : start + rows], target[start : start + rows] - 1
-            logits = h @ items.T
+            logits = torch.mm(h, items.T, out=block[: len(h)])
             if bias is not None:
                 logits += bias[1:]
             own = logits.gather(1, t[:, None])
-            log_total = logits.logsumexp(dim=1, keepdim=True)
+            top = logits.amax(dim=1, keepdim=True)
+            shares = torch.softmax(logits, dim=1, out=logits)
+            # The largest share is exp(top - logsumexp): one pass instead of a second softmax.
+            log_total = top - shares.amax(dim=1, keepdim=True).log()
             loss += (log_total - own).sum()
-            if any(wanted):
-                # d loss / d logits = softmax - one-hot, divided by the number of targets.
-                logits.sub_(log_total).exp_()
-                logits.scatter_add_(1, t[:, None], -torch.ones_like(own))
-                logits /= n_targets
-                if grad_hidden is not None:
-                    grad_hidden[start : start + rows] = logits @ items
-                if grad_table is not None:
-                    grad_table[1:].addmm_(logits.T, h)
-                if grad_bias is not None:
-                    grad_bias[1:] += logits.sum(dim=0)
+            # d loss / d logits = shares - one-hot, divided by the number of targets at the end.
+            if grad_hidden is not None:
+                torch.mm(shares, items, out=grad_hidden[start : start + rows])
+            if grad_items is not None:
+                grad_items.addmm_(h.T, shares)
+            if grad_bias is not None:
+                grad_bias[1:] += shares.sum(dim=0)
+        grad_table = None
+        if grad_hidden is not None:
+            grad_hidden.sub_(table[target]).div_(n_targets)
+        if grad_items is not None:
+            grad_table = torch.cat([hidden.new_zeros(1, hidden.shape[1]), grad_items.T])
+            grad_table.index_add_(0, target, hidden, alpha=-1).div_(n_targets)
+        if grad_bias is not None:
+            grad_bias.sub_(torch.bincount(target, minlength=len(table))).div_(n_targets)
         ctx.grads = (grad_hidden, grad_table, grad_bias)
         return loss / n_targets
 

@@ -1,6 +1,6 @@
-"""Interactions from CSV files, pandas and polars frames, plain columns, and our own assets.
+"""Interactions from CSV files, frames of any library, plain columns, and our own assets.
 
-Nothing here imports pandas or polars: a frame is whatever gives a column by its name.
+Nothing here imports pandas, polars or their like: a frame is whatever gives a column by its name.
 """
 
 import csv
@@ -44,54 +44,44 @@ def read_interactions(
 ) -> InteractionLog:
     """The log of a CSV file, a frame, a mapping of columns, an iterable of rows, or a log as it is.
 
-    Columns are found by their usual names (user, item, time and the like) unless named. Without a
+    A frame is one of pandas or polars, a table of Arrow or a data set of Hugging Face. Columns are
+    found by their usual names (user, item, time and the like) unless named. Without a
     time column the rows' own order counts. Rows are tuples (user, item) or (user, item, time).
     Raises UsageError when a column is not there or no sound row is left; single broken rows are
     counted and named in the log's `cleaning`.
     """
     if isinstance(source, InteractionLog):
         return source
+    # Rows of a frame are numbered as frames do it, those of a file by their lines.
+    first_row, where = 0, ""
     if isinstance(source, str | Path):
-        return read_csv(
-            Path(source),
-            user=user,
-            item=item,
-            time=time,
-            duplicates=duplicates,
-            time_unit=time_unit,
-        )
-    if isinstance(source, Mapping) or hasattr(source, "columns"):
-        names = list(source) if isinstance(source, Mapping) else [str(n) for n in source.columns]
+        users, items, times = _columns_of_csv(Path(source), user, item, time)
+        first_row, where = 2, f"{source}: "
+    elif (names := _column_names(source)) is not None:
         columns = {
-            what: None if name is None else _values(source[name])
-            for what, name in _named(names, user, item, time).items()
+            what: None if name is None else _values(source[names[name]])
+            for what, name in _named(list(names), user, item, time).items()
         }
         users, items, times = columns["user"], columns["item"], columns["time"]
         assert users is not None
         assert items is not None
-        # Rows of a frame are numbered as frames do it.
-        first_row = 0
     else:
         users, items, times = _columns_of_rows(source)
-        first_row = 0
-    return build_log(
-        users, items, times, duplicates=duplicates, time_unit=time_unit, first_row=first_row
-    )
+    try:
+        return build_log(
+            users, items, times, duplicates=duplicates, time_unit=time_unit, first_row=first_row
+        )
+    except UsageError as error:
+        raise UsageError(f"{where}{error}") from error
 
 
-def read_csv(
-    path: Path,
-    *,
-    user: str | None = None,
-    item: str | None = None,
-    time: str | None = None,
-    duplicates: Duplicates = "exact",
-    time_unit: TimeUnit = "s",
-) -> InteractionLog:
-    """The log of a text file with a header line; .gz and .xz are opened.
+def _columns_of_csv(
+    path: Path, user: str | None, item: str | None, time: str | None
+) -> tuple[list[Any], list[Any], list[Any] | None]:
+    """The three columns of a text file with a header line; .gz and .xz are opened.
 
     The delimiter is the one of tab, semicolon, bar and comma that the header holds. Ids are texts
-    as they stand in the file. A line that is broken is counted and named by its number.
+    as they stand in the file.
     """
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file")
@@ -101,17 +91,7 @@ def read_csv(
         users.append(row[0])
         items.append(row[1])
         times.append(row[2])
-    try:
-        return build_log(
-            users,
-            items,
-            times if rows.has_time else None,
-            duplicates=duplicates,
-            time_unit=time_unit,
-            first_row=2,
-        )
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+    return users, items, times if rows.has_time else None
 
 
 class _Rows:
@@ -191,6 +171,19 @@ def _named(
     return found
 
 
+def _column_names(source: Any) -> dict[str, Any] | None:
+    """The columns' names by their text, of whatever gives a column by its name; else None."""
+    if hasattr(source, "collect_schema") and not hasattr(source, "to_numpy"):
+        raise UsageError("a lazy frame has no rows yet; pass frame.collect()")
+    if isinstance(source, Mapping):
+        return {str(name): name for name in source}
+    # Arrow's tables have both, and their `columns` are the columns themselves.
+    names = getattr(source, "column_names", None)
+    if names is None:
+        names = getattr(source, "columns", None)
+    return None if names is None else {str(name): name for name in names}
+
+
 def _values(column: Any) -> Any:
     """A column's cells as Python or numpy values: pandas, polars, numpy or a plain sequence."""
     if hasattr(column, "to_numpy"):
@@ -199,7 +192,8 @@ def _values(column: Any) -> Any:
         # cell later. Masked integers become floats, which would change ids.
         if isinstance(values, np.ndarray) and values.dtype.kind not in "fO":
             return values
-        return np.array(column.to_list(), dtype=object)
+        listed = column.to_pylist() if hasattr(column, "to_pylist") else column.to_list()
+        return np.array(listed, dtype=object)
     return column
 
 
@@ -224,7 +218,7 @@ def load_movielens_100k() -> InteractionLog:
     Its licence is for research, without redistribution; it comes with a wheel of its own.
     """
     folder = find_asset("ml-100k").folder
-    return read_csv(folder / "ml-100k.inter")
+    return read_interactions(folder / "ml-100k.inter")
 
 
 def movielens_100k_titles() -> dict[str, tuple[str, str]]:
