@@ -156,7 +156,9 @@ def asked(case: Case, arguments: argparse.Namespace) -> tuple[Case, InteractionL
     """The case as the options want it, and its log."""
     log = read(case.name)
     if arguments.quick:
-        case = replace(case, batch_size=64, epochs=2, d_model=16, max_len=20, eval_every=1)
+        case = replace(
+            case, batch_size=64, epochs=2, d_model=16, max_len=20, eval_every=1, seconds=10
+        )
         log = sample_users(log, 300, seed=0)
     if arguments.seconds is not None:
         case = replace(case, seconds=arguments.seconds)

@@ -49,6 +49,7 @@ def main() -> None:
     use_fast_arithmetic(arguments.threads)
     split = leave_one_out(load_amazon("beauty"))
     rows: Rows = []
+    text = ""
     for name in arguments.models:
         rows.append(measured(name, split, arguments.seed, arguments.seconds))
         print(rows[-1], file=sys.stderr, flush=True)

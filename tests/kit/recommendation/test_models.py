@@ -13,6 +13,7 @@ from paperround.kit.recommendation.encoders import (
     GRU4Rec,
     OriginalSASRec,
     SASRec,
+    SelfAttention,
     attention_mask,
     position_ids,
 )
@@ -283,6 +284,16 @@ def test_statistics_of_counting_models_come_from_train_events_alone(model):
     )
     assert torch.equal(as_it_was, later_changed)
     assert not torch.equal(as_it_was, training_changed)
+
+
+@pytest.mark.parametrize("kind", ["none", "causal", "allowed", "added"])
+def test_masks_mean_in_training_what_they_mean_in_use(kind):
+    torch.manual_seed(0)
+    attention, x = SelfAttention(8, 2, 1e-9), torch.randn(3, 5, 8)
+    allowed = torch.rand(3, 1, 5, 5) < 0.6 + torch.eye(5)
+    mask = {"allowed": allowed, "added": torch.randn(3, 2, 5, 5)}.get(kind)
+    trained = attention.train()(x, x, mask, kind == "causal")
+    assert torch.allclose(trained, attention.eval()(x, x, mask, kind == "causal"), atol=1e-6)
 
 
 def test_attention_in_training_is_the_attention_of_use_but_for_its_dropout():

@@ -76,12 +76,16 @@ class SelfAttention(nn.Module):
         self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, is_causal: bool
     ) -> Tensor:
         """Attention with dropout on its weights, for which PyTorch has no fast form on a CPU."""
-        scores = query @ keys.transpose(-1, -2) * query.shape[-1] ** -0.5
+        scores = (query * query.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
         if is_causal:
             later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-            scores = scores.masked_fill(later, -torch.inf)
+            scores.masked_fill_(later, -torch.inf)
         if mask is not None:
-            scores = scores.masked_fill(~mask, -torch.inf)
+            # As PyTorch's own: what may be looked at, or what is added to the scores.
+            if mask.dtype == torch.bool:
+                scores.masked_fill_(~mask, -torch.inf)
+            else:
+                scores += mask
         return dropout(scores.softmax(dim=-1), self.dropout, True) @ values
 
     def forward(
