@@ -2,10 +2,10 @@
 
     python recbole_sasrec.py '{"data": FOLDER, "name": NAME, ...}'
 
-Imports nothing of Paperround. Prints one JSON object a line: "data", an "epoch" each (the last one
-may be cut short by the seconds), then "latency" and "done". Only the clock around RecBole's own
-functions is ours: an epoch is `Trainer._train_epoch`, an evaluation `Trainer.evaluate` over all
-users among all items.
+Imports nothing of Paperround. Prints one JSON object a line: "data", "trial" (what each batch size
+learns a second), an "epoch" each (the last one may be cut short by the seconds), "latency", "done".
+Only the clock around RecBole's own functions is ours: an epoch is `Trainer._train_epoch`, an
+evaluation `Trainer.evaluate` over all users among all items.
 """
 
 import json
@@ -78,18 +78,29 @@ def main(task: dict) -> None:
             "inner_size": 4 * task["d_model"],
             "hidden_dropout_prob": task["dropout"],
             "attn_dropout_prob": task["dropout"],
-            "train_batch_size": task["batch_size"],
+            "train_batch_size": task["batch_sizes"][0],
             "metric_decimal_place": 6,
         },
     )
     init_seed(config["seed"], config["reproducibility"])
     dataset = create_dataset(config)
     train_data, valid_data, test_data = data_preparation(config, dataset)
-    model = get_model("SASRec")(config, train_data._dataset).to(config["device"])
-    trainer = get_trainer(config["MODEL_TYPE"], "SASRec")(config, model)
-    trainer.eval_collector.data_collect(train_data)
     n_rows = len(train_data._dataset)
     say(kind="data", rows=n_rows, items=dataset.item_num - 1, users=dataset.user_num - 1)
+    # Every batch size is tried on a model of its own; the fastest trains.
+    rates = {}
+    for size in task["batch_sizes"]:
+        model, trainer = fresh(config, train_data)
+        batches = Until(loader(config, train_data, size), time.perf_counter() + task["trial"])
+        started = time.perf_counter()
+        trainer._train_epoch(batches, 0, show_progress=False)
+        rates[size] = batches.rows / (time.perf_counter() - started)
+    fastest = max(rates, key=rates.get)
+    say(kind="trial", rates=rates, fastest=fastest)
+    train_data = loader(config, train_data, fastest)
+    init_seed(config["seed"], config["reproducibility"])
+    model, trainer = fresh(config, train_data)
+    trainer.eval_collector.data_collect(train_data)
     best, waited, spent = -1.0, 0, 0.0
     for epoch in range(1, task["epochs"] + 1):
         started = time.perf_counter()
@@ -117,6 +128,18 @@ def main(task: dict) -> None:
     for users in task["latency_users"]:
         say(kind="latency", users=users, ms=latency(model, test_data, users))
     say(kind="done")
+
+
+def fresh(config: Config, train_data: object) -> tuple:
+    """A model that has learnt nothing, and its trainer."""
+    model = get_model("SASRec")(config, train_data._dataset).to(config["device"])
+    return model, get_trainer(config["MODEL_TYPE"], "SASRec")(config, model)
+
+
+def loader(config: Config, train_data: object, batch_size: int) -> object:
+    """The same rows in batches of another size."""
+    config["train_batch_size"] = batch_size
+    return type(train_data)(config, train_data._dataset, train_data._sampler, shuffle=True)
 
 
 @torch.no_grad()
