@@ -52,6 +52,9 @@ def read_interactions(
     """
     if isinstance(source, InteractionLog):
         return source
+    users: Any
+    items: Any
+    times: Any
     # Rows of a frame are numbered as frames do it, those of a file by their lines.
     first_row, where = 0, ""
     if isinstance(source, str | Path):
@@ -63,8 +66,6 @@ def read_interactions(
             for what, name in _named(list(names), user, item, time).items()
         }
         users, items, times = columns["user"], columns["item"], columns["time"]
-        assert users is not None
-        assert items is not None
     else:
         users, items, times = _columns_of_rows(source)
     try:
