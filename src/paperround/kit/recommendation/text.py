@@ -12,6 +12,7 @@ the cache, by the encoder's name and the texts themselves.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -154,7 +155,8 @@ def text_vectors(
     place = {text: number for number, text in enumerate(distinct)}
     vectors = rows[[place.get(text, -1) for text in texts]]
     folder.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
+    # Two processes may compute the same vectors at once: each writes a draft of its own.
+    draft = path.with_suffix(f".{os.getpid()}.draft")
     with draft.open("wb") as file:
         np.save(file, vectors, allow_pickle=False)
     draft.replace(path)
