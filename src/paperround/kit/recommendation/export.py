@@ -21,23 +21,20 @@ class _Scoring(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, items: Tensor) -> Tensor:
-        return self.encoder.score(self.encoder.last_hidden(items))
+    def forward(self, items: Tensor, times: Tensor | None = None) -> Tensor:
+        return self.encoder.score(self.encoder.last_hidden(items, times))
 
 
 def export_onnx(model: AbstractSequenceModel, item_ids: Sequence[Hashable], path: Path) -> None:
     """Writes `items` (batch, max_len) int64 to `scores` (batch, n_items + 1) float32, any batch.
 
-    Raises UsageError for models that count (they have no graph) and for those that need times,
-    MissingExtraError where the exporter is not installed.
+    A model that needs times has a second input, `times` (batch, max_len) float64: Unix seconds, 0
+    on padding. Raises UsageError for models that count (they have no graph), MissingExtraError
+    where the exporter is not installed.
     """
     if not isinstance(model, AbstractSequenceEncoder):
         raise UsageError(
             f"{type(model).__name__} counts and has no graph to export; save() keeps it whole"
-        )
-    if model.needs_times:
-        raise UsageError(
-            f"{type(model).__name__} needs times, which the exported graph has none of"
         )
     try:
         import onnx
@@ -48,7 +45,10 @@ def export_onnx(model: AbstractSequenceModel, item_ids: Sequence[Hashable], path
         ) from error
     scoring = _Scoring(model).eval()
     # Two rows: a batch of one would be taken for a constant.
-    example = torch.ones(2, model.max_len, dtype=torch.int64)
+    examples = {"items": torch.ones(2, model.max_len, dtype=torch.int64)}
+    if model.needs_times:
+        examples["times"] = torch.zeros(2, model.max_len, dtype=torch.float64)
+    batch = torch.export.Dim("batch")
     exporting = logging.getLogger("torch.onnx")
     level = exporting.level
     exporting.setLevel(logging.ERROR)
@@ -58,12 +58,12 @@ def export_onnx(model: AbstractSequenceModel, item_ids: Sequence[Hashable], path
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 scoring,
-                (example,),
+                tuple(examples.values()),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=["items"],
+                input_names=list(examples),
                 output_names=["scores"],
-                dynamic_shapes={"items": {0: torch.export.Dim("batch")}},
+                dynamic_shapes={name: {0: batch} for name in examples},
                 verbose=False,
             )
     finally:

@@ -313,8 +313,8 @@ class Recommender:
         """Writes the model as ONNX: `items` (batch, max_len) to `scores` (batch, n_items + 1).
 
         Codes are places in `item_ids_` plus 1, padded on the right with 0; the ids lie in the
-        file's metadata as JSON, under "item_ids". Taking out seen items and sorting is the
-        caller's.
+        file's metadata as JSON, under "item_ids". A model that needs times has a second input,
+        `times` (batch, max_len). Taking out seen items and sorting is the caller's.
         """
         from paperround.kit.recommendation.export import export_onnx
 
