@@ -241,7 +241,8 @@ class TimeAwareSSDRecommender(AbstractSequenceEncoder):
             if times is None:
                 raise UsageError(f"{type(self).__name__} needs the times of events")
             now = times.to(last_time.dtype)
-            T = self.time_input.step(torch.where(last_time.isnan(), 0.0, now - last_time))
+            gap = torch.where(last_time.isnan(), 0.0, now - last_time)
+            T = self.time_input.step(gap).to(self.items.weight.dtype)
             last_time = now
         x = self.embed(items)
         layers = []
@@ -263,7 +264,7 @@ class TimeAwareSSDRecommender(AbstractSequenceEncoder):
                     f"not {items.shape[1]}"
                 )
             items, times = (functional.pad(each, (0, missing)) for each in (items, times))
-        return self.time_input(items, times)
+        return self.time_input(items, times).to(self.items.weight.dtype)
 
 
 def _initialise(module: nn.Module, kaiming: bool) -> None:

@@ -114,7 +114,7 @@ class TimeInput(nn.Module):
         """T (B, L, h) of items and times (B, L)."""
         gaps = gaps_of(items, times, raw_pads=self.raw_pads)
         if self.variant == "paper":
-            T = self.norm(self.dropout(gaps.float()))
+            T = self.norm(self.dropout(gaps.to(self.norm.weight.dtype)))
         else:
             T = self.dropout(_scaled(gaps))
         return T[..., None].expand(-1, -1, self.n_heads)
@@ -136,4 +136,4 @@ def gaps_of(items: Tensor, times: Tensor, *, raw_pads: bool = False) -> Tensor:
 def _scaled(gaps: Tensor) -> Tensor:
     # Odd, so that unsorted times of a caller are small numbers and no NaN.
     logs = gaps.sign() * gaps.abs().log1p()
-    return ((logs - _LOG_GAP_CENTRE) / _LOG_GAP_CENTRE).float()
+    return (logs - _LOG_GAP_CENTRE) / _LOG_GAP_CENTRE
