@@ -212,7 +212,7 @@ class TimeAwareSSDRecommender(AbstractSequenceEncoder):
 
     def read(self, x: Tensor, items: Tensor, times: Tensor | None) -> Tensor:
         """(B, L, d): the layers over inputs x that were made of these items and times."""
-        T = self._time_input(items, times)
+        T = self.first_time_input(items, times)
         for layer in self.layers:
             x, T = layer(x, T)
         return x
@@ -251,7 +251,8 @@ class TimeAwareSSDRecommender(AbstractSequenceEncoder):
             layers.append(memory)
         return x, RecurrentState(tuple(layers), last_time)
 
-    def _time_input(self, items: Tensor, times: Tensor | None) -> Tensor | None:
+    def first_time_input(self, items: Tensor, times: Tensor | None) -> Tensor | None:
+        """The first layer's T (B, L, h), L being `max_len` in the paper's variant; or None."""
         if self.time_input is None:
             return None
         if times is None:

@@ -159,8 +159,7 @@ def measure_forms(run: Run, trained: Found, split: Split) -> None:
 def _difference(model: TimeAwareSSDRecommender, items: Tensor, times: Tensor) -> float:
     """The largest distance of any form from the whole matrix, or of the model's steps from rows."""
     with torch.no_grad():
-        x, T = model.embed(items), model.time_input(items, times)  # type: ignore[misc]
-        T = T.to(x.dtype)
+        x, T = model.embed(items), model.first_time_input(items, times)
         largest = 0.0
         for layer in model.layers:
             g, _ = layer.modulation(T)
@@ -215,7 +214,7 @@ def measure_causality(run: Run, trained: Found, split: Split) -> None:
 def _knows(model: TimeAwareSSDRecommender, items: Tensor, times: Tensor) -> Tensor:
     """(B, L, d + h layers): the last states, and the factors of every layer."""
     with torch.no_grad():
-        T, factors = model.time_input(items, times), []  # type: ignore[misc]
+        T, factors = model.first_time_input(items, times), []
         for layer in model.layers:
             g, T = layer.modulation(T)
             factors.append(g)
@@ -370,8 +369,8 @@ def show_user(run: Run, model: AbstractSequenceEncoder, split: Split) -> None:
     """One user's last films with their gaps, what the first layer keeps at each, and its answer."""
     assert isinstance(model, TimeAwareSSDRecommender)
     titles = movielens_100k_titles()
-    log = split.test.log
-    varied = [np.unique(np.diff(log.times(user))[-8:]).size for user in split.test.users.tolist()]  # type: ignore[arg-type]
+    (newest_times,) = (each.times for each in split.test.batches(len(split.test), 9))
+    varied = [np.unique(np.diff(row)).size for row in times_of(newest_times).numpy()]
     chosen = int(np.argmax(varied))
     (batch, *_) = split.test.select(np.array([chosen])).batches(1, MAX_LEN)
     items, times = torch.from_numpy(batch.items), times_of(batch.times)
@@ -381,7 +380,7 @@ def show_user(run: Run, model: AbstractSequenceEncoder, split: Split) -> None:
             "with these gaps": model.score_batch(items, times),
             "had all been watched at once": model.score_batch(items, times[:, :1].expand_as(times)),
         }
-    gaps = np.diff(batch.times[0], prepend=batch.times[0][0])  # type: ignore[index]
+    gaps = times[0].diff(prepend=times[0, :1]).tolist()
 
     def film(code: int) -> str:
         return titles[str(split.train.item_ids[code - 1])][0]
@@ -407,8 +406,8 @@ def show_user(run: Run, model: AbstractSequenceEncoder, split: Split) -> None:
 def _kept(model: TimeAwareSSDRecommender, items: Tensor, times: Tensor) -> Tensor:
     """(B, L): the mean over the heads of the first layer's decay."""
     layer = model.layers[0]
-    g, _ = layer.modulation(model.time_input(items, times))  # type: ignore[misc,operator]
-    _, terms = layer.mixer.terms(model.embed(items), g)  # type: ignore[union-attr,operator]
+    g, _ = layer.modulation(model.first_time_input(items, times))
+    _, terms = layer.mixer.terms(model.embed(items), g)
     steps = step_sizes(terms["dt"], terms["dt_bias"], dt_softplus=True)
     return (steps * terms["A"]).exp().mean(dim=-1)
 
