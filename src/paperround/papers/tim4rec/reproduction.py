@@ -69,18 +69,20 @@ def reproduce(run: Run) -> None:
     if run.scale not in (Scale.QUICK, Scale.STANDARD):
         raise UsageError("tim4rec has no full scale to run here; see its README")
     use_fast_arithmetic(run.threads)
-    films = newest(k_core(read_csv(run.asset("ml-100k") / "ml-100k.inter")), MAX_LEN + 2)
+    films = k_core(read_csv(run.asset("ml-100k") / "ml-100k.inter"))
     if run.scale is Scale.QUICK:
-        split = leave_one_out(sample_users(films, 250, seed=0))
+        split = leave_one_out(sample_users(newest(films, QUICK.newest), 250, seed=0))
         trained = train_all(run, QUICK, split)
         show_results(run, QUICK, trained, split)
     else:
-        split = leave_one_out(films)
+        split = leave_one_out(newest(films, MOVIELENS.newest))
         trained = train_all(run, MOVIELENS, split)
         measure_gain(run, MOVIELENS, trained, split, "gain-movielens")
         run.asset("amazon-beauty")
-        cosmetics = leave_one_out(k_core(sample_users(load_amazon("beauty"), 6_000, seed=0), 3, 3))
-        measure_gain(run, BEAUTY, train_all(run, BEAUTY, cosmetics), cosmetics, "gain-beauty")
+        shop = newest(sample_users(load_amazon("beauty"), 6_000, seed=0), BEAUTY.newest)
+        shop_split = leave_one_out(k_core(shop, 3, 4))
+        sold = train_all(run, BEAUTY, shop_split)
+        measure_gain(run, BEAUTY, sold, shop_split, "gain-beauty")
         measure_steps(run)
     measure_learning(run, trained)
     measure_forms(run, trained, split)
@@ -180,13 +182,14 @@ def _difference(model: TimeAwareSSDRecommender, items: Tensor, times: Tensor) ->
 
 def measure_causality(run: Run, trained: Found, split: Split) -> None:
     """How far later events move earlier states: here, and in the paper's own time branch."""
-    full = split.test.select(split.test.history_lengths >= MAX_LEN)
-    (batch, *_) = full.batches(32, MAX_LEN)
+    lengths = split.test.history_lengths
+    length = min(MAX_LEN, int(lengths.max()))
+    (batch, *_) = split.test.select(lengths >= length).batches(32, length)
     items, times = torch.from_numpy(batch.items), times_of(batch.times)
     later_items, later_times = items.clone(), times.clone()
-    half = MAX_LEN // 2
+    half = length // 2
     later_items[:, half:] = items[:, half:].flip(1)
-    later_times[:, half:] += 7 * DAY_S * torch.arange(1, MAX_LEN - half + 1)
+    later_times[:, half:] += 7 * DAY_S * torch.arange(1, length - half + 1)
     given_twice = ((items, times), (later_items, later_times))
     for each in trained[OURS]:
         model = each.model

@@ -45,9 +45,12 @@ BUCKETS, SASREC, SASREC_BUCKETS, GRU = "SSD4Rec* + buckets", "SASRec", "SASRec +
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of training on one data set. `alone` are models that only the first seed trains."""
+    """Sizes of training on one data set: of each user the `newest` events; `alone` are models that
+    only the first seed trains.
+    """
 
     name: str
+    newest: int
     d_model: int
     n_layers: int
     dropout: float
@@ -62,6 +65,7 @@ class Plan:
 
 QUICK = Plan(
     name="MovieLens-100K, 250 users",
+    newest=MAX_LEN + 2,
     d_model=32,
     n_layers=1,
     dropout=0.2,
@@ -74,12 +78,13 @@ QUICK = Plan(
 )
 MOVIELENS = Plan(
     name="MovieLens-100K",
+    newest=34,
     d_model=64,
     n_layers=2,
     dropout=0.3,
     batch_size=16,
-    learning_rate=1e-3,
-    epochs=12,
+    learning_rate=2e-3,
+    epochs=14,
     patience=4,
     # Half of the gaps are 0, most others minutes: buckets of days would see none of them.
     bucket_unit_s=10.0,
@@ -87,12 +92,13 @@ MOVIELENS = Plan(
 )
 BEAUTY = Plan(
     name="Amazon Beauty, 6,000 users",
+    newest=MAX_LEN + 2,
     d_model=64,
     n_layers=2,
     dropout=0.4,
-    batch_size=64,
+    batch_size=32,
     learning_rate=1e-3,
-    epochs=16,
+    epochs=12,
     patience=4,
     bucket_unit_s=DAY_S,
     models=(SSD, OURS, CONTROL, BUCKETS, SASREC),
