@@ -89,17 +89,18 @@ class KeepFrequent:
         self, items: Tensor, times: Tensor | None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Rows (B, L) padded on the right, in order; never empty where the history is not."""
-        real = items != PAD
-        from_end = real.sum(dim=1, keepdim=True) - torch.arange(items.shape[1])
-        chosen = real & (self.keep[items] | (from_end <= self.last))
+        real, place = items != PAD, torch.arange(items.shape[1], device=items.device)
+        from_end = real.sum(dim=1, keepdim=True) - place
+        chosen = real & (self.keep.to(items.device)[items] | (from_end <= self.last))
         if self.inject and len(self._rare):
-            added = (torch.rand(items.shape, generator=generator) < self.inject) & real & ~chosen
+            added = torch.rand(items.shape, generator=generator) < self.inject
+            added = added.to(items.device) & real & ~chosen
             drawn = torch.randint(0, len(self._rare), items.shape, generator=generator)
-            items = torch.where(added, self._rare[drawn], items)
+            items = torch.where(added, self._rare[drawn].to(items.device), items)
             chosen = chosen | added
         # A stable sort by "not chosen" moves what is kept to the left, in its order.
         order = torch.sort((~chosen).int(), dim=1, stable=True).indices
-        left = torch.arange(items.shape[1]) < chosen.sum(dim=1, keepdim=True)
+        left = place < chosen.sum(dim=1, keepdim=True)
         kept = torch.where(left, items.gather(1, order), PAD)
         return kept, None if times is None else torch.where(left, times.gather(1, order), 0.0)
 
@@ -124,7 +125,7 @@ class SequenceUniformityLoss(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        self.uniform = torch.from_numpy(np.asarray(uniform))
+        self.register_buffer("uniform", torch.from_numpy(np.asarray(uniform)), persistent=False)
         self.subsequence, self.curriculum = subsequence, curriculum or Curriculum()
         self.detach_target, self.reduction = detach_target, reduction
         self.weight = nn.Linear(d_model, d_model, bias=False)
@@ -198,8 +199,10 @@ class ItemFrequencyLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.neighbours, self.drawn, self.reduction = neighbours, drawn, reduction
-        self.is_head = torch.from_numpy(np.asarray(head))
-        self.rarity = torch.from_numpy(np.asarray(rarity, dtype=np.float32))
+        # Tables of the log, not learned: no part of what is saved.
+        self.register_buffer("is_head", torch.from_numpy(np.asarray(head)), persistent=False)
+        rare = torch.from_numpy(np.asarray(rarity, dtype=np.float32))
+        self.register_buffer("rarity", rare, persistent=False)
         self.curriculum = curriculum or Curriculum()
         self.transfer = nn.Linear(2 * d_model, d_model)
 

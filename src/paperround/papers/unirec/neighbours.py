@@ -96,7 +96,7 @@ class ItemNeighbours:
         n = min(n, self.table.shape[1])
         keys = torch.rand(len(items), self.table.shape[1], generator=generator)
         places = keys.argsort(dim=1)[:, :n]
-        return torch.from_numpy(self.table)[items.cpu()].gather(1, places)
+        return torch.from_numpy(self.table)[items.cpu()].gather(1, places).to(items.device)
 
 
 def _first_events(log: InteractionLog, user: int, max_history: int) -> tuple[Ints, Floats]:
