@@ -98,7 +98,8 @@ class CalendarTimeEncoding(nn.Module):
 
     def forward(self, times: Tensor) -> Tensor:
         """See the class."""
-        if not self.training:
+        if torch.compiler.is_exporting():
+            # How many hours differ depends on the data, which a graph cannot hold.
             return self._encode(times)
         # No field is finer than an hour, and a batch has many events in the same one.
         hours, place = torch.floor(times.double() / _HOUR_S).unique(return_inverse=True)
