@@ -33,7 +33,13 @@ from paperround.runs.reproduction import Run
 from paperround.runs.rooms import find_rooms
 
 PLAN = replace(
-    PLANS[Scale.STANDARD], d_model=8, epochs=2, batch_size=64, max_len=8, learning_rate=1e-2
+    PLANS[Scale.STANDARD],
+    d_model=8,
+    epochs=2,
+    batch_size=64,
+    max_len=8,
+    learning_rate=1e-2,
+    dropout={"dated": 0.1, "gaps": 0.1},
 )
 SEEDS = (0, 1)
 

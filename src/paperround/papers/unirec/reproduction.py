@@ -98,7 +98,8 @@ class Plan:
     d_model: int
     n_layers: int
     max_len: int
-    dropout: float
+    # By asset: sparse histories need more of it.
+    dropout: Mapping[str, float]
     batch_size: int
     learning_rate: float
     epochs: int
@@ -117,7 +118,7 @@ PLANS = {
         d_model=32,
         n_layers=1,
         max_len=30,
-        dropout=0.2,
+        dropout={"ml-100k": 0.2},
         batch_size=64,
         learning_rate=3e-3,
         epochs=6,
@@ -130,8 +131,8 @@ PLANS = {
         d_model=64,
         n_layers=1,
         max_len=30,
-        dropout=0.3,
-        batch_size=128,
+        dropout={"ml-100k": 0.3, "amazon-beauty": 0.5, "amazon-toys": 0.5},
+        batch_size=64,
         learning_rate=3e-3,
         epochs=12,
         patience=3,
@@ -207,9 +208,9 @@ def ground_of(asset: str, plan: Plan, run: Run) -> Ground:
     else:
         log = load_amazon(asset.removeprefix("amazon-"))
         if plan.users is not None:
-            # A sample thins out the items; those that still have three events make a catalogue as
-            # dense as that of all users.
-            log = k_core(sample_users(log, plan.users, seed=0), user=5, item=3)
+            # A sample thins out the items; those that still have four events make a catalogue
+            # about as dense as that of all users.
+            log = k_core(sample_users(log, plan.users, seed=0), user=5, item=4)
     split = leave_one_out(log)
     train_log = split.train
     return Ground(
@@ -237,7 +238,7 @@ def train(
         d_model=plan.d_model,
         n_layers=plan.n_layers,
         max_len=plan.max_len,
-        dropout=plan.dropout,
+        dropout=plan.dropout[ground.name],
     )
     encoder: AbstractSequenceEncoder = base
     if "times" in parts:
