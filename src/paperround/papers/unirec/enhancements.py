@@ -135,7 +135,7 @@ class SequenceUniformityLoss(nn.Module):
     def forward(
         self, encoder: AbstractSequenceEncoder, batch: Batch, generator: torch.Generator
     ) -> Tensor:
-        """The loss of a batch, in 0.. . `batch.users` are codes of the log that `uniform` is of."""
+        """The loss of a batch; its `users` are codes of the log that `uniform` was made from."""
         zero = self.weight.weight.sum() * 0.0
         rows = self.uniform[batch.users]
         items, times = self._rows(batch, rows)
