@@ -333,22 +333,36 @@ class BERT4Rec(AbstractSequenceEncoder):
         """See AbstractSequenceEncoder."""
         return self.bias
 
+    def embed(self, items: Tensor) -> Tensor:
+        """(B, L, d): what goes into the first block, of rows of up to max_len + 1 items."""
+        places = self.positions.weight[: items.shape[1]]
+        return self.input_dropout(self.input_norm(self.items(items) + places))
+
+    def masking(self, items: Tensor) -> tuple[Tensor | None, bool]:
+        """The mask of the attention, and whether plain causality says it all: never here."""
+        return attention_mask(items, causal=False), False
+
+    def read_out(self, x: Tensor) -> Tensor:
+        """(..., d): the states that score, from what the last block gave."""
+        return self.project_norm(functional.gelu(self.project(x)))
+
+    def asked(self, items: Tensor) -> Tensor:
+        """(B, L + 1): histories with a mask behind them, where the next item would stand."""
+        lengths = (items != PAD).sum(dim=1)
+        return functional.pad(items, (0, 1)).scatter(1, lengths[:, None], self.mask_item)
+
     def forward(self, items: Tensor, times: Tensor | None = None) -> Tensor:
         """See AbstractSequenceEncoder; rows of up to max_len + 1 items, masks among them."""
-        places = self.positions.weight[: items.shape[1]]
-        x = self.input_dropout(self.input_norm(self.items(items) + places))
-        mask = attention_mask(items, causal=False)
+        x = self.embed(items)
+        mask, _ = self.masking(items)
         for block in self.blocks:
             x = block(x, mask)
-        return self.project_norm(functional.gelu(self.project(x)))
+        return self.read_out(x)
 
     def last_hidden(self, items: Tensor, times: Tensor | None = None) -> Tensor:
         """See AbstractSequenceEncoder: the state of a mask appended to the history."""
         rows = torch.arange(items.shape[0], device=items.device)
-        lengths = (items != PAD).sum(dim=1)
-        asked = functional.pad(items, (0, 1))
-        asked = asked.scatter(1, lengths[:, None], self.mask_item)
-        return self(asked)[rows, lengths]
+        return self(self.asked(items))[rows, (items != PAD).sum(dim=1)]
 
 
 def _side(padding: Side) -> Side:
