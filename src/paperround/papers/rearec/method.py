@@ -156,7 +156,9 @@ class LatentReasoning(AbstractSequenceEncoder):
         r_{k-1} with noise added and keeps keys of its own: the noisy branch of PRL.
         """
         if prefixes is None:
-            rows, places = torch.arange(len(read.last), device=read.last.device), read.last
+            # A shape and not a length: an exported graph takes any number of rows.
+            rows = torch.arange(read.last.shape[0], device=read.last.device)
+            places = read.last
             layers, real = list(read.layers), read.real
         else:
             rows, places = prefixes
