@@ -40,13 +40,13 @@ def a_recommender(**options):
 def test_any_backbone_learns_by_all_three_losses(backbone):
     fitted = a_recommender(backbone=backbone).fit(events())
     first, last = (fitted.training_.epochs[at] for at in (0, -1))
-    assert last.loss < 0.9 * first.loss
+    assert last.metric > first.metric
     assert set(last.parts) == {"cross-user", "intra-user"}
     assert len(fitted.recommend(["user 1"], k=3)[0].items) == 3
 
 
 def test_it_finds_what_follows():
-    fitted = a_recommender(epochs=30).fit(events(), hold_out=True)
+    fitted = a_recommender(epochs=15).fit(events(), hold_out=True)
     # Of 12 items in a circle, chance is .25.
     assert fitted.evaluate(metrics=["hr@3"])["hr@3"] > 0.6
 
