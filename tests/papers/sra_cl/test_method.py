@@ -419,6 +419,18 @@ def test_with_both_weights_at_0_training_is_the_baselines_exactly(dropout):
         assert torch.equal(weight, switched_off.encoder.state_dict()[name]), name
 
 
+def test_until_the_warm_up_ends_training_is_the_baselines_exactly():
+    log = a_log()
+    plain, waiting = an_encoder(log, dropout=0.4), an_encoder(log, dropout=0.4)
+    baseline = trained(log, plain)
+    model = a_model(log, waiting, warmup_epochs=2)
+    ours = trained(log, model, aux=model.aux_losses())
+    for place in (0, 1):
+        assert ours.epochs[place].loss == baseline.epochs[place].loss
+        assert set(ours.epochs[place].parts.values()) == {0.0}
+    assert ours.epochs[2].loss > baseline.epochs[2].loss
+
+
 @pytest.mark.parametrize("states", ["fresh", "stale"])
 def test_the_losses_take_no_random_numbers_from_the_recommenders_dropout(states):
     log = a_log()

@@ -184,8 +184,9 @@ class SemanticContrastive(AbstractSequenceEncoder):
 
     `states` says how neighbours' states are had: "fresh" encodes their histories in every step with
     dropout, and with gradients unless `neighbour_grad` is False (the paper; k + 1 times the
-    histories); "stale" once an epoch, without either (ours, for small machines). `max_len` newest
-    events of a history are encoded. A user without neighbours has no part in L_CS.
+    histories); "stale" once an epoch, without either (ours, for small machines). Both losses begin
+    after `warmup_epochs` (ours; the paper has none). `max_len` newest events of a history are
+    encoded, and a user without neighbours has no part in L_CS.
     """
 
     def __init__(
@@ -206,6 +207,7 @@ class SemanticContrastive(AbstractSequenceEncoder):
         synthesis_dropout: float = 0.5,
         states: NeighbourStates = "fresh",
         neighbour_grad: bool = True,
+        warmup_epochs: int = 0,
         user_neighbours: Neighbours | None = None,
         item_neighbours: Neighbours | None = None,
     ) -> None:
@@ -230,6 +232,7 @@ class SemanticContrastive(AbstractSequenceEncoder):
         self.alpha, self.beta, self.ratio = alpha, beta, ratio
         self.temperature, self.symmetric, self.similarity = temperature, symmetric, similarity
         self.states, self.neighbour_grad = states, neighbour_grad
+        self.warmup_epochs = warmup_epochs
         items = item_rows(item_text, log.n_items)
         users = user_vectors(log, items) if user_text is None else np.asarray(user_text, np.float32)
         if users.ndim != 2 or len(users) != log.n_users:
@@ -308,7 +311,7 @@ class SemanticContrastive(AbstractSequenceEncoder):
         """L_CS: each history's state against the mixture of its user's neighbours' states."""
         neighbours = self.user_neighbours[batch.users]
         taken = (neighbours >= 0).any(dim=1) & (batch.items != PAD).any(dim=1)
-        if int(taken.sum()) < 2:
+        if batch.epoch <= self.warmup_epochs or int(taken.sum()) < 2:
             return self.item_embeddings().sum() * 0.0
         users, neighbours = batch.users[taken], neighbours[taken]
         with own_dropout(generator):
@@ -326,7 +329,7 @@ class SemanticContrastive(AbstractSequenceEncoder):
     def intra_user_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """L_IS: two views of each history against each other, items replaced by items like them."""
         some = (batch.items != PAD).any(dim=1)
-        if int(some.sum()) < 2:
+        if batch.epoch <= self.warmup_epochs or int(some.sum()) < 2:
             return self.item_embeddings().sum() * 0.0
         items = padded_on_the_right(batch.items[some])
         with own_dropout(generator):

@@ -36,6 +36,7 @@ _METHOD: Mapping[str, Any] = {
     "synthesis": "learnable",
     "states": "stale",
     "neighbour_grad": True,
+    "warmup_epochs": 0,
 }
 _OPTIONS: Mapping[str, Any] = {
     # A CSV, TSV or JSON lines file of items and their texts; the ids themselves where empty.

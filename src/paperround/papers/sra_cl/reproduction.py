@@ -91,6 +91,7 @@ class Plan:
     variants: tuple[str, ...]
     alone: tuple[str, ...]
     states: NeighbourStates
+    warmup_epochs: int = 0
 
 
 PLANS = {
@@ -168,7 +169,7 @@ def reproduce(run: Run) -> None:
         for name in (*plan.variants, *(plan.alone if first else ())):
             with run.stage(f"train {name}, seed {seed}", total=plan.epochs) as stage:
                 trained.setdefault(name, []).append(train(name, data, plan, seed, stage))
-    measure_losses(run, trained[FULL])
+    measure_losses(run, trained[FULL], plan)
     show(run, trained, data)
     if run.scale is Scale.STANDARD:
         comparison = compare(
@@ -244,6 +245,7 @@ def train(name: str, data: Data, plan: Plan, seed: int, stage: Stage | None) -> 
             ratio=RATIO,
             symmetric=False,
             states=plan.states,
+            warmup_epochs=plan.warmup_epochs,
             user_neighbours=near_users,
             item_neighbours=near_items,
         )
@@ -364,17 +366,19 @@ def measure_invariants(run: Run, data: Data) -> None:
         )
 
 
-def measure_losses(run: Run, full: Sequence[Trained]) -> None:
+def measure_losses(run: Run, full: Sequence[Trained], plan: Plan) -> None:
     """The ratio of last to first epoch, the larger of the two losses'; they have to be finite."""
     for each in full:
-        first, last = each.training.epochs[0].parts, each.training.epochs[-1].parts
-        run.measure("losses-fall", max(last[name] / first[name] for name in first), seed=each.seed)
+        parts = [epoch.parts for epoch in each.training.epochs[plan.warmup_epochs :]]
+        run.measure(
+            "losses-fall",
+            max(parts[-1][name] / parts[0][name] for name in parts[0]),
+            seed=each.seed,
+        )
+    epochs = full[0].training.epochs[plan.warmup_epochs :]
     run.series(
         "The two contrastive losses of SRA-CL while training, first seed",
-        {
-            name: [(epoch.epoch, epoch.parts[name]) for epoch in full[0].training.epochs]
-            for name in full[0].training.epochs[0].parts
-        },
+        {name: [(at.epoch, at.parts[name]) for at in epochs] for name in epochs[0].parts},
         x_label="epoch",
         y_label="nats",
     )
