@@ -326,7 +326,14 @@ def measure_invariants(run: Run, data: Data) -> None:
             aux = []
             if weights is not None:
                 model = SemanticContrastive(
-                    encoder, few, data.items, alpha=weights[0], beta=weights[1], k=5
+                    encoder,
+                    few,
+                    data.items,
+                    data.users,
+                    alpha=weights[0],
+                    beta=weights[1],
+                    user_neighbours=data.near_users,
+                    item_neighbours=data.near_items,
                 )
                 aux = model.aux_losses()
             fitted = Trainer(
@@ -473,12 +480,13 @@ def show(run: Run, trained: Mapping[str, Sequence[Trained]], data: Data) -> None
         "An item, and the items that may take its place in a history",
         {"item": titles[item], "nearest by text": listed(data.near_items.of(item)[:_SHOWN])},
     )
-    (other, *_) = data.near_users.of(0)
+    user = int(np.flatnonzero(data.near_users.rows[:, 0] >= 0)[0])
+    other = int(data.near_users.rows[user, 0])
     run.sample(
         "A user's last items, and those of the user nearest to them",
         {
-            "user": listed(split.train.sequence(0)[-_SHOWN:]),
-            "nearest user": listed(split.train.sequence(int(other))[-_SHOWN:]),
+            "user": listed(split.train.sequence(user)[-_SHOWN:]),
+            "nearest user": listed(split.train.sequence(other)[-_SHOWN:]),
         },
         note="Users are near whose titles' vectors have similar means.",
     )
