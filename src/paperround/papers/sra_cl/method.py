@@ -293,7 +293,7 @@ class SemanticContrastive(AbstractSequenceEncoder):
     @property
     def mask_item(self) -> int:
         """The encoder's own code for a hidden item, where it has one (BERT4Rec)."""
-        return int(self.encoder.mask_item)  # type: ignore[arg-type]
+        return int(self.encoder.mask_item)
 
     def aux_losses(self) -> list[AuxLoss]:
         """L_CS and L_IS with their weights, for the Trainer; those of weight 0 are left out.

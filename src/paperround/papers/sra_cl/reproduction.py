@@ -495,7 +495,7 @@ def show(run: Run, trained: Mapping[str, Sequence[Trained]], data: Data) -> None
 def show_days(run: Run, trained: Mapping[str, Sequence[Trained]], split: Split) -> None:
     """Targets on the day of the event before, where Beauty's order is an artefact, and later."""
     days = same_day(split.test)
-    rows = []
+    rows: list[tuple[str | float, ...]] = []
     for name, each in trained.items():
         per_case = np.mean([one.test.per_case(METRIC) for one in each], axis=0)
         inside = [float(per_case[days == day].mean()) for day in ("same day", "later day")]

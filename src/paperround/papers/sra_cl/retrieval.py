@@ -36,7 +36,8 @@ def user_vectors(
     if newest < 1 or not 0 < decay <= 1:
         raise UsageError(f"newest is at least 1 and decay in (0, 1], not {newest} and {decay}")
     age = log.offsets[log.user + 1] - 1 - np.arange(len(log))
-    counted = (age < newest) & vectors.any(axis=1)[log.item]
+    has_text = np.asarray(vectors.any(axis=1))
+    counted = (age < newest) & has_text[log.item]
     weights = decay ** age[counted].astype(np.float64)
     user, item = log.user[counted], log.item[counted]
     total = np.bincount(user, weights, minlength=log.n_users)
@@ -103,7 +104,8 @@ def matched_random(
         raise UsageError(f"{len(counts)} counts for {len(neighbours.rows)} rows")
     rng = np.random.default_rng(seed)
     some = counts[counts > 0]
-    edges = np.unique(np.quantile(some, np.linspace(0, 1, buckets + 1)[1:-1])) if len(some) else []
+    shares = np.linspace(0, 1, buckets + 1)[1:-1]
+    edges = np.unique(np.quantile(some, shares)) if len(some) else np.zeros(0)
     bucket = np.searchsorted(edges, counts, side="left")
     members = [np.flatnonzero((bucket == b) & (counts > 0)) for b in range(len(edges) + 1)]
     rows = np.full_like(neighbours.rows, -1)
