@@ -92,13 +92,15 @@ class Plan:
     alone: tuple[str, ...]
     states: NeighbourStates
     warmup_epochs: int = 0
+    # Small steps take longer where two threads share them.
+    max_threads: int = 2
 
 
 PLANS = {
     # As many events a user as Beauty's have; films' titles say little without their genres.
     Scale.QUICK: Plan(
         data="ml-100k",
-        users=None,
+        users=600,
         newest=9,
         with_attributes=True,
         d_model=32,
@@ -111,6 +113,7 @@ PLANS = {
         variants=(BASE, FULL),
         alone=(),
         states="fresh",
+        max_threads=1,
     ),
     Scale.STANDARD: Plan(
         data="amazon-beauty",
@@ -159,7 +162,7 @@ def reproduce(run: Run) -> None:
     if run.scale not in PLANS:
         raise UsageError("sra-cl has no full scale to run here; see its README")
     plan = PLANS[run.scale]
-    use_fast_arithmetic(run.threads)
+    use_fast_arithmetic(min(run.threads, plan.max_threads))
     data = prepare(run, plan)
     measure_retrieval(run, data)
     measure_invariants(run, data)
