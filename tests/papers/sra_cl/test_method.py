@@ -298,8 +298,9 @@ def test_the_cross_user_loss_is_the_equation_written_out():
             for user in batch.users.tolist()
         ]
     )
-    expected = info_nce(own, torch.stack(positives))
-    torch.testing.assert_close(model.cross_user_loss(batch, generator()), expected)
+    for model.symmetric in (False, True):
+        expected = info_nce(own, torch.stack(positives), symmetric=model.symmetric)
+        torch.testing.assert_close(model.cross_user_loss(batch, generator()), expected)
 
 
 def test_oneself_as_the_only_neighbour_is_ones_own_positive():

@@ -149,11 +149,11 @@ def info_nce(
 ) -> Tensor:
     """-log of the share of each row's partner among the batch, mean over rows; (N, d) both.
 
-    Symmetric, as in the released code: every row of both is an anchor, with 2 (N - 1) negatives
-    from both; log(2 N - 1) where all are equal. Else as in the paper's equation: anchors are the
-    rows of `first`, negatives the N - 1 other rows of `second`; log N where all are equal. `same`
-    (N, N) marks rows that are no negatives of each other, such as two windows of one user. With one
-    row there is nothing to tell apart and the loss is 0.
+    Symmetric, as for the paper's L_IS: every row of both is an anchor, with 2 (N - 1) negatives
+    from both; log(2 N - 1) where all are equal. Else as for its L_CS: anchors are the rows of
+    `first`, negatives the N - 1 other rows of `second`; log N where all are equal. `same` (N, N)
+    marks rows that are no negatives of each other, such as two windows of one user. With one row
+    there is nothing to tell apart and the loss is 0.
     """
     if similarity == "cosine":
         first, second = functional.normalize(first, dim=-1), functional.normalize(second, dim=-1)
@@ -185,8 +185,9 @@ class SemanticContrastive(AbstractSequenceEncoder):
     `states` says how neighbours' states are had: "fresh" encodes their histories in every step with
     dropout, and with gradients unless `neighbour_grad` is False (the paper; k + 1 times the
     histories); "stale" once an epoch, without either (ours, for small machines). Both losses begin
-    after `warmup_epochs` (ours; the paper has none). `max_len` newest events of a history are
-    encoded, and a user without neighbours has no part in L_CS.
+    after `warmup_epochs` (ours; the paper has none). `symmetric` makes L_CS contrast mixtures with
+    each other too, as the released code does and the equation does not. `max_len` newest events of
+    a history are encoded, and a user without neighbours has no part in L_CS.
     """
 
     def __init__(
@@ -201,7 +202,7 @@ class SemanticContrastive(AbstractSequenceEncoder):
         k: int = 10,
         ratio: float = 0.2,
         temperature: float = 1.0,
-        symmetric: bool = True,
+        symmetric: bool = False,
         similarity: Similarity = "dot",
         synthesis: Literal["learnable", "mean"] = "learnable",
         synthesis_dropout: float = 0.5,
@@ -324,7 +325,7 @@ class SemanticContrastive(AbstractSequenceEncoder):
                 self._states_of(neighbours),
                 neighbours >= 0,
             )
-        return self._contrast(hidden, positive, users)
+        return self._contrast(hidden, positive, users, self.symmetric)
 
     def intra_user_loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """L_IS: two views of each history against each other, items replaced by items like them."""
@@ -341,14 +342,14 @@ class SemanticContrastive(AbstractSequenceEncoder):
                 )
                 for _ in range(2)
             ]
-        return self._contrast(views[0], views[1], batch.users[some])
+        return self._contrast(views[0], views[1], batch.users[some], True)
 
-    def _contrast(self, first: Tensor, second: Tensor, users: Tensor) -> Tensor:
+    def _contrast(self, first: Tensor, second: Tensor, users: Tensor, symmetric: bool) -> Tensor:
         return info_nce(
             first,
             second,
             self.temperature,
-            symmetric=self.symmetric,
+            symmetric=symmetric,
             similarity=self.similarity,
             # Two windows or prefixes of one user are alike, and no negatives.
             same=users[:, None] == users[None, :],

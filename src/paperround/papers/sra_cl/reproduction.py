@@ -246,7 +246,6 @@ def train(name: str, data: Data, plan: Plan, seed: int, stage: Stage | None) -> 
             alpha=alpha,
             beta=beta,
             ratio=RATIO,
-            symmetric=False,
             states=plan.states,
             warmup_epochs=plan.warmup_epochs,
             user_neighbours=near_users,
