@@ -18,6 +18,7 @@ from paperround.papers.quasicryth.blocks import (
 )
 from paperround.papers.quasicryth.books import Books, book_sizes, build_books
 from paperround.papers.quasicryth.errors import DamagedError
+from paperround.papers.quasicryth.models import MAX_TOTAL
 from paperround.papers.quasicryth.parsing import WORDS
 from paperround.papers.quasicryth.tilings import GOLDEN, PERIOD_5, SPANS
 from paperround.papers.quasicryth.words import (
@@ -245,9 +246,9 @@ def test_counts_are_halved_alike():
     assert decoded is not None
     assert (decoded == flags).all()
     models = plain.PlainModels([3])
-    models._counts[0] = [coder.MAX_TOTAL - 4, 2, 1]
+    models._counts[0] = [MAX_TOTAL - 4, 2, 1]
     models.share(0, 1)
-    assert models._counts[0] == [coder.MAX_TOTAL // 2 - 2 | 1, 1, 1]
+    assert models._counts[0] == [MAX_TOTAL // 2 - 2 | 1, 1, 1]
 
 
 @given(texts)

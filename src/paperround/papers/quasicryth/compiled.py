@@ -20,7 +20,7 @@ from paperround.settings import get_settings
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function for use in compiled ones, whose code it becomes a part of."""
-    return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
+    return numba.njit(nogil=True, error_model="numpy", forceinline=True, _nrt=False)(function)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,7 +47,7 @@ def cache_folder() -> Path | None:
     digest = hashlib.sha256()
     for path in sorted(room.glob("*.py")):
         source = path.read_bytes()
-        if b"import compiled" in source or path == Path(__file__):
+        if b"import compiled" in source or b"import intrinsic" in source or path == Path(__file__):
             digest.update(source)
     # Code with numba's bounds checks (NUMBA_BOUNDSCHECK=1, for finding faults) is other code.
     checks = "-checked" if vars(config)["BOUNDSCHECK"] else ""

@@ -6,9 +6,15 @@ text never grows past what was declared, and each step takes at least one word o
 
 import numpy as np
 
+from paperround.papers.quasicryth.arithmetic import (
+    last_place,
+    padded,
+    read_bit,
+    read_symbol,
+    start_decoder,
+)
 from paperround.papers.quasicryth.books import Books
 from paperround.papers.quasicryth.coder import (
-    CACHE,
     FIRST_LEVEL,
     FLAG,
     HIT,
@@ -22,14 +28,13 @@ from paperround.papers.quasicryth.coder import (
     TIER,
     TIERS,
     event_model_sizes,
-    new_models,
+    new_caches,
     place_of,
-    read_symbol,
-    start_decoder,
     use,
 )
 from paperround.papers.quasicryth.compiled import compiled, inlined
 from paperround.papers.quasicryth.errors import DamagedError
+from paperround.papers.quasicryth.models import new_models
 from paperround.papers.quasicryth.parsing import MIN_MATCH, N_ENCODINGS, WORDS
 from paperround.papers.quasicryth.words import Bytes
 
@@ -57,10 +62,11 @@ def decode_events(
     row_begins[3:] = np.cumsum([phrases.size for phrases in books.phrases])[:-1]
     text = np.empty(n_bytes, dtype=np.uint8)
     reached = _decode(
-        payload,
+        padded(payload),
         start_decoder(payload, bits),
+        last_place(payload, bits),
         new_models(event_model_sizes(books.counts)),
-        bits,
+        new_caches(),
         n_words,
         np.array(WORDS, dtype=np.int64),
         np.array(counts, dtype=np.int64),
@@ -120,8 +126,9 @@ def _emit(  # type: ignore[no-untyped-def]
 def _decode(  # type: ignore[no-untyped-def]
     payload,
     state,
+    last,
     models,
-    bits,
+    caches,
     n_words,
     words,
     entries,
@@ -134,99 +141,97 @@ def _decode(  # type: ignore[no-untyped-def]
     numbers,
     text,
 ):
-    half = np.int64(1) << (bits - 1)
-    low, high, value, place = state
-    # A decoder is never more than one value ahead of its encoder.
-    end = 8 * len(payload) + bits
-    ring = np.zeros((N_ENCODINGS, CACHE), dtype=np.int32)
-    front = np.zeros(N_ENCODINGS, dtype=np.int64)
-    filled = np.zeros(N_ENCODINGS, dtype=np.int64)
+    low, width, offset, place, bits = state
+    _, front, filled = caches
     progress = np.zeros(2, dtype=np.int64)
-    # Where the cache has an event's number; what is not coded with its place is not in the cache.
-    cached = np.int64(-1)
-    before, last = np.int64(FIRST_LEVEL), np.int64(FIRST_LEVEL)
+    before, level = np.int64(FIRST_LEVEL), np.int64(FIRST_LEVEL)
     word, n_events = 0, 0
-    # What the next symbol of an event is for; each event begins with its flag.
-    model, level, context = np.int64(FLAG), np.int64(0), np.int64(0)
-    n_bits, offset = np.int64(0), np.int64(0)
     while word < n_words:
-        symbol, low, high, value, place = read_symbol(
-            models, model, payload, low, high, value, place, half
+        if place > last:
+            return _CUT
+        is_match, low, width, offset, place = read_bit(
+            models, FLAG, payload, low, width, offset, place, bits
         )
-        number, length = np.int64(-1), np.int64(0)
-        if model == FLAG:
-            if place > end:
-                return _CUT
-            model = N_BITS if symbol else LEVEL + N_ENCODINGS * last + before
-            continue
-        if model >= NUMBER:
-            number = symbol + TIER if model >= RARE else symbol
-        elif model >= LEVEL:
-            level, context = symbol, last
-            if level:
-                model = HIT + level
-                continue
-            number = 0
-        elif model >= TIERS:
-            model = RARE + context if symbol else NUMBER + N_ENCODINGS + context
-            continue
-        elif model >= PLACE:
-            if symbol >= filled[level]:
-                return _UNKNOWN
-            number = np.int64(ring[level, (front[level] + symbol) & (CACHE - 1)])
-            cached = symbol
-        elif model >= HIT:
-            if symbol == 0:
-                model = PLACE + level
-            elif level == 1 and entries[1] > TIER:
-                model = TIERS + context
-            else:
-                model = NUMBER + N_ENCODINGS * level + context
-            continue
-        elif model == LENGTH:
-            length = symbol + MIN_MATCH
-        else:
-            if model == N_BITS:
-                n_bits, offset = symbol, np.int64(1)
-            else:
-                n_bits -= 1
-                offset = 2 * offset + symbol
-            model = OFFSET_BIT + min(n_bits - 1, 7) if n_bits else LENGTH
-            continue
-        model = np.int64(FLAG)
-        is_match = length > 0
-        if not is_match:
-            if level and number >= entries[level]:
-                return _UNKNOWN
-            levels[n_events] = level
-            numbers[n_events] = number
-            length = 1
-        elif offset > n_events:
-            return _UNKNOWN
-        else:
-            for i in range(length):
-                if n_events + i >= n_words:
-                    return _TOO_LONG
-                levels[n_events + i] = levels[n_events + i - offset]
-                numbers[n_events + i] = numbers[n_events + i - offset]
-        for e in range(n_events, n_events + length):
-            level, number = np.int64(levels[e]), np.int64(numbers[e])
-            word += words[level]
-            if word > n_words:
-                return _TOO_LONG
-            fault = _emit(
-                level, number, words, rows, row_begins, pool, offsets, escapes, progress, text
+        if is_match:
+            n_bits, low, width, offset, place = read_symbol(
+                models, N_BITS, payload, low, width, offset, place, bits
             )
-            if fault:
-                return fault
-            if level:
-                if is_match:
-                    cached = np.int64(place_of(ring, front, filled, level, number))
-                use(ring, front, filled, level, number, cached)
-            before, last = last, level
-        cached = np.int64(-1)
-        n_events += length
-    if place > end:
+            back = np.int64(1)
+            for i in range(n_bits - 1, -1, -1):
+                bit, low, width, offset, place = read_bit(
+                    models, OFFSET_BIT + min(i, 7), payload, low, width, offset, place, bits
+                )
+                back = 2 * back + bit
+            length, low, width, offset, place = read_symbol(
+                models, LENGTH, payload, low, width, offset, place, bits
+            )
+            length += MIN_MATCH
+            if back > n_events:
+                return _UNKNOWN
+            for e in range(n_events, n_events + length):
+                if word >= n_words:
+                    return _TOO_LONG
+                before = level
+                level, number = np.int64(levels[e - back]), np.int64(numbers[e - back])
+                levels[e] = level
+                numbers[e] = number
+                word += words[level]
+                if word > n_words:
+                    return _TOO_LONG
+                fault = _emit(
+                    level, number, words, rows, row_begins, pool, offsets, escapes, progress, text
+                )
+                if fault:
+                    return fault
+                if level:
+                    use(caches, level, number, place_of(caches, level, number))
+            n_events += length
+            continue
+        context = level
+        level, low, width, offset, place = read_symbol(
+            models, LEVEL + N_ENCODINGS * level + before, payload, low, width, offset, place, bits
+        )
+        before = context
+        number = np.int64(0)
+        if level:
+            is_new, low, width, offset, place = read_bit(
+                models, HIT + level, payload, low, width, offset, place, bits
+            )
+            model, is_rare = PLACE + level, np.int64(0)
+            if is_new:
+                model = NUMBER + N_ENCODINGS * level + context
+                if level == 1 and entries[1] > TIER:
+                    is_rare, low, width, offset, place = read_bit(
+                        models, TIERS + context, payload, low, width, offset, place, bits
+                    )
+                    if is_rare:
+                        model = RARE + context
+            number, low, width, offset, place = read_symbol(
+                models, model, payload, low, width, offset, place, bits
+            )
+            cached = np.int64(-1)
+            if is_new:
+                number += TIER * is_rare
+                if number >= entries[level]:
+                    return _UNKNOWN
+            else:
+                if number >= filled[level]:
+                    return _UNKNOWN
+                cached = number
+                number = np.int64(caches[0][level, front[level] + cached])
+            use(caches, level, number, cached)
+        levels[n_events] = level
+        numbers[n_events] = number
+        n_events += 1
+        word += words[level]
+        if word > n_words:
+            return _TOO_LONG
+        fault = _emit(
+            level, number, words, rows, row_begins, pool, offsets, escapes, progress, text
+        )
+        if fault:
+            return fault
+    if place > last:
         return _CUT
     if progress[0] != len(text):
         return _TOO_SHORT

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 
 from paperround.papers.quasicryth.books import book_sizes
 from paperround.papers.quasicryth.coder import (
-    CACHE,
     FLAG,
     HIT,
     LENGTH,
     LEVEL,
-    MAX_TOTAL,
     N_BITS,
     NUMBER,
     OFFSET_BIT,
@@ -24,8 +22,10 @@ from paperround.papers.quasicryth.coder import (
     TIER,
     TIERS,
 )
+from paperround.papers.quasicryth.models import MAX_TOTAL
 from paperround.papers.quasicryth.parsing import MAX_MATCH, MIN_MATCH, N_ENCODINGS, WORDS
 from paperround.papers.quasicryth.tilings import SPANS
+from paperround.papers.quasicryth.vectors import CACHE
 from paperround.papers.quasicryth.words import MAX_WORD
 
 # ASCII letters and all bytes from 128 on, or one other byte; then whitespace.

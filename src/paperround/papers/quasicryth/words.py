@@ -11,7 +11,7 @@ from secrets import randbits
 import numpy as np
 from numpy.typing import NDArray
 
-from paperround.papers.quasicryth.compiled import compiled
+from paperround.papers.quasicryth.compiled import compiled, inlined
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int32]
@@ -78,7 +78,7 @@ def split_words(text: Bytes) -> Words:
     return Words(text, ids, starts, lengths)
 
 
-@compiled
+@inlined
 def mixed(value, seed):  # type: ignore[no-untyped-def]
     """A 64-bit hash of a 64-bit number."""
     value = (value ^ seed) * _MULTIPLIER
@@ -87,7 +87,7 @@ def mixed(value, seed):  # type: ignore[no-untyped-def]
     return value ^ (value >> _SHIFT)
 
 
-@compiled
+@inlined
 def _token_end(text, start):  # type: ignore[no-untyped-def]
     """Where the letters of the token end, and where the token ends."""
     n = len(text)
