@@ -1,9 +1,8 @@
 """Size, speed and memory of Quasicryth beside its peers: `make bench-quasicryth`.
 
 Every compressor and every direction runs in a process of its own, on one core, so that its peak
-memory is its own; speed is processor time, the best of several turns. The texts are the room's own
-two and those of PAPERROUND_ASSETS that are there. Writes benchmarks/results/quasicryth.json and
-.md.
+memory is its own; speed is processor time over several turns. The texts are the room's own two and
+those of PAPERROUND_ASSETS that are there. Writes benchmarks/results/quasicryth.json and .md.
 """
 
 import argparse
@@ -11,10 +10,12 @@ import json
 import lzma
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +28,7 @@ RESULTS = Path(__file__).with_name("results")
 # What issue 9 asks: the official program's speed here and there.
 GOALS_MB_PER_S = {"in": 1.5, "out": 10.0}
 OURS = ("Quasicryth, 36 tilings", "Quasicryth, 12 golden", "Quasicryth, everywhere, shortest parse")
+PEERS = ("gzip -9", "bzip2 -9", "xz -9e", "zstd -22 --long", "brotli -11", "PPMd, order 8")
 _LARGE = (
     *("compress/lcet10.txt.xz", "compress/plrabn12.txt.xz", "compress/silesia_xml.xz"),
     *("text/books/dickens.txt.xz", "text/wiki/wiki_intros_2wiki.txt.xz"),
@@ -51,39 +53,44 @@ def texts() -> dict[str, bytes]:
     return found
 
 
-def ways() -> dict[str, tuple[Any, Any]]:
-    """Every compressor: its name, and its two functions."""
-    from paperround.papers.quasicryth import Method, compress, decompress
-    from paperround.papers.quasicryth.peers import PEERS
+def way(name: str, direction: str) -> Callable[[bytes], bytes]:
+    """A compressor's function in one direction; nothing else is loaded with it."""
+    if name in PEERS:
+        from paperround.papers.quasicryth.peers import PEERS as peers
 
-    shortest = Method((), everywhere=True, selection="optimal")
-    made = {
-        OURS[0]: (compress, decompress),
-        OURS[1]: (lambda data: compress(data, "fib"), decompress),
-        OURS[2]: (lambda data: compress(data, shortest), decompress),
-    }
-    return made | {peer.name: (peer.compress, peer.decompress) for peer in PEERS}
+        peer = next(peer for peer in peers if peer.name == name)
+        return peer.compress if direction == "in" else peer.decompress
+    from paperround.papers.quasicryth import Method, compress, decompress
+
+    if direction == "out":
+        return decompress
+    mode = {
+        OURS[0]: "multi",
+        OURS[1]: "fib",
+        OURS[2]: Method((), everywhere=True, selection="optimal"),
+    }[name]
+    return lambda data: compress(data, mode)
 
 
 def work(name: str, direction: str, source: Path, target: Path, turns: int) -> None:
     """One compressor in one direction, in this process; prints what it took."""
-    before = _peak_mb()
-    way = ways()[name][direction == "out"]
+    done = way(name, direction)
     data = source.read_bytes()
     if name in OURS:
         # What is compiled once and kept is no part of a text's time.
-        small = ways()[name][0](b"to compile what is used. " * 400)
-        ways()[name][1](small)
+        small = way(name, "in")(b"to compile what is used. " * 400)
+        way(name, "out")(small)
+    before = _peak_mb()
     seconds = []
     for _ in range(turns):
         started = time.process_time()
-        out = way(data)
+        out = done(data)
         seconds.append(time.process_time() - started)
     target.write_bytes(out)
-    print(json.dumps({"seconds": min(seconds), "peak_mb": _peak_mb(), "start_mb": before}))
+    print(json.dumps({"seconds": seconds, "mb": _peak_mb() - before}))
 
 
-def measured(name: str, direction: str, source: Path, target: Path, turns: int) -> dict[str, float]:
+def measured(name: str, direction: str, source: Path, target: Path, turns: int) -> dict[str, Any]:
     """What `work` measured in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.quasicryth", "--work", name, direction]
     command += [str(source), str(target), "--turns", str(turns)]
@@ -97,7 +104,7 @@ def measured(name: str, direction: str, source: Path, target: Path, turns: int) 
 def main() -> None:
     """Measures and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=3, help="of which the fastest counts")
+    parser.add_argument("--turns", type=int, default=3, help="how often each is timed")
     parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
@@ -105,14 +112,14 @@ def main() -> None:
         work(name, direction, Path(source), Path(target), options.turns)
         return
     rows = []
+    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         plain, packed, back = (Path(folder, name) for name in ("plain", "packed", "back"))
         for text, data in texts().items():
             plain.write_bytes(data)
-            turns = options.turns if len(data) < 2_000_000 else 1
-            for name in ways():
-                into = measured(name, "in", plain, packed, turns)
-                out = measured(name, "out", packed, back, max(turns, 2))
+            for name in (*OURS, *PEERS):
+                into = measured(name, "in", plain, packed, options.turns)
+                out = measured(name, "out", packed, back, options.turns)
                 if back.read_bytes() != data:
                     raise SystemExit(f"{name} did not restore {text}")
                 rows.append(
@@ -121,17 +128,18 @@ def main() -> None:
                         "bytes": len(data),
                         "compressor": name,
                         "size": packed.stat().st_size,
-                        "in_mb_per_s": round(len(data) / into["seconds"] / 1e6, 2),
-                        "out_mb_per_s": round(len(data) / out["seconds"] / 1e6, 2),
-                        "in_peak_mb": round(into["peak_mb"]),
-                        "out_peak_mb": round(out["peak_mb"]),
+                        "in_mb_per_s": _speeds(len(data), into["seconds"]),
+                        "out_mb_per_s": _speeds(len(data), out["seconds"]),
+                        "in_mb": round(into["mb"]),
+                        "out_mb": round(out["mb"]),
                     }
                 )
                 print(rows[-1], file=sys.stderr)
     results = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": describe_environment(1),
-        "load_average": list(os.getloadavg()),
+        "load_before": round(before, 2),
+        "turns": options.turns,
         "goals_mb_per_s": GOALS_MB_PER_S,
         "rows": rows,
     }
@@ -150,10 +158,12 @@ def report(results: dict[str, Any]) -> str:
     lines = [
         "# Quasicryth beside its peers",
         "",
-        f"Measured {results['measured_at']} on {machine['processor']}, one core, at a load of "
-        f"{results['load_average'][0]:.1f}; again with `make bench-quasicryth`. MB/s of text and "
-        "processor time; memory is the peak of the whole process, Python and numba (some 150 MB) "
-        f"included. Goals: {goals['in']} MB/s in, {goals['out']} MB/s out.",
+        f"{results['measured_at']}, {machine['processor']}, one core, at a load of "
+        f"{results['load_before']:.1f} before it began; again with `make bench-quasicryth`. MB/s "
+        f"of text in processor time: the median of {results['turns']} turns, and in brackets the "
+        "slowest and the fastest. Memory is what the peak rose by in a process of its own that had "
+        "loaded the compressor and read the text. Goals: "
+        f"{goals['in']} MB/s in, {goals['out']} MB/s out.",
     ]
     for text in dict.fromkeys(row["text"] for row in results["rows"]):
         own = [row for row in results["rows"] if row["text"] == text]
@@ -166,11 +176,21 @@ def report(results: dict[str, Any]) -> str:
         ]
         lines += [
             f"| {row['compressor']} | {row['size']:,} | {row['size'] / row['bytes']:.2%} "
-            f"| {row['in_mb_per_s']} | {row['out_mb_per_s']} | {row['in_peak_mb']} "
-            f"| {row['out_peak_mb']} |"
+            f"| {_said(row['in_mb_per_s'])} | {_said(row['out_mb_per_s'])} | {row['in_mb']} "
+            f"| {row['out_mb']} |"
             for row in sorted(own, key=lambda row: row["size"])
         ]
     return "\n".join([*lines, ""])
+
+
+def _speeds(n_bytes: int, seconds: list[float]) -> list[float]:
+    """MB/s: the median, the slowest and the fastest."""
+    speeds = [n_bytes / 1e6 / max(one, 1e-6) for one in seconds]
+    return [round(one, 2) for one in (statistics.median(speeds), min(speeds), max(speeds))]
+
+
+def _said(speeds: list[float]) -> str:
+    return "{} ({}–{})".format(*(f"{speed:.3g}" for speed in speeds))
 
 
 def _peak_mb() -> float:

@@ -284,3 +284,17 @@ def test_a_damaged_official_file_is_refused(place, alice):
     packed[place] ^= 0x55
     with pytest.raises(DamagedError):
         read_qm56(bytes(packed), 1 << 20)
+
+
+def test_progress_moves_inside_a_block_and_ends_with_the_source(book):
+    compressed, told = io.BytesIO(), []
+    Compressor().copy_stream(io.BytesIO(book), compressed, told.append)
+    assert told == sorted(told)
+    assert told[-1] == len(book)
+    assert len(set(told)) > 20
+    packed, told = compressed.getvalue(), []
+    Decompressor().copy_stream(io.BytesIO(2 * packed), io.BytesIO(), told.append)
+    assert told == sorted(told)
+    assert told[-1] == 2 * len(packed)
+    # Headers, the block's steps and its end, twice.
+    assert len(set(told)) > 8

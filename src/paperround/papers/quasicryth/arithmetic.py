@@ -170,7 +170,7 @@ def read_flag(models, model, payload, low, width, offset, place, bits):  # type:
 def encode_symbols(
     coded: NDArray[np.int16], symbols: NDArray[np.uint16], sizes: NDArray[np.int64], bits: int
 ) -> bytes:
-    """The bits of symbols in coding order, as bytes, given the model of each and the models' sizes."""
+    """The bits of symbols in coding order, as bytes, given the model of each and models' sizes."""
     out, n = _encode(coded, symbols, new_models(sizes), bits)
     return bytes(out[:n].tobytes())
 

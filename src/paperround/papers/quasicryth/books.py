@@ -5,6 +5,7 @@ counted as pairs of numbers, level by level, exactly and without comparing words
 one level cannot repeat at the next.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,13 +114,18 @@ def book_sizes(n_words: int) -> tuple[int, ...]:
     return _LARGEST
 
 
-def build_books(words: Words, sizes: tuple[int, ...] | None = None) -> tuple[Books, Ints]:
+def build_books(
+    words: Words,
+    sizes: tuple[int, ...] | None = None,
+    on_share: Callable[[float], None] | None = None,
+) -> tuple[Books, Ints]:
     """The books of a text, and for each of its words the number in the unigram book, -1 for none.
 
     They hold the most frequent words, pairs of such words, and phrases seen twice or more.
 
     All words of a phrase are in the unigram book. Equal frequencies keep the order of first
-    occurrence (the official program leaves them to its hash table).
+    occurrence (the official program leaves them to its hash table). `on_share` is told what share
+    of the levels is counted.
     """
     n_words = len(words.ids)
     sizes = book_sizes(n_words) if sizes is None else sizes
@@ -150,6 +156,8 @@ def build_books(words: Words, sizes: tuple[int, ...] | None = None) -> tuple[Boo
             shorter, long = np.where(units_seen, units, -1).astype(np.int32), ids
         else:
             shorter, long = long, ids
+        if on_share is not None:
+            on_share((level + 1) / len(SPANS))
     offsets = np.zeros(len(chosen) + 1, dtype=np.int64)
     np.cumsum(words.lengths[chosen], out=offsets[1:])
     pool = np.empty(int(offsets[-1]), dtype=np.uint8)
@@ -220,8 +228,8 @@ def _count_pairs(left, right, shift, n, forgets_after, seed):  # type: ignore[no
     # Of each slot a mark that tells most pairs apart, and the pair's number.
     slots = np.zeros((capacity, 2), dtype=np.int32)
     # Of each pair left, right, how often it occurs, and how often it is remembered; where that is
-    # once, minus the stretch of positions in which it was, less 1. All in a quarter of a cache line,
-    # since every occurrence needs all of them.
+    # once, minus the stretch of positions in which it was, less 1. All are in a quarter of a cache
+    # line, since every occurrence needs all of them.
     pairs = np.empty((capacity, 4), dtype=np.int32)
     firsts = np.empty(capacity, dtype=np.int32)
     n_pairs = 0

@@ -93,14 +93,12 @@ class Compressor:
     ) -> tuple[int, int]:
         """Compresses all of `source` into `target`: how many bytes were read and written.
 
-        `on_progress` is told how many bytes have been read.
+        `on_progress` is told how many bytes of the source are compressed, many times a block.
         """
-        stream, read, written = self.compressobj(), 0, 0
+        stream, read, written = CompressionStream(self, on_progress), 0, 0
         while piece := source.read(_PIECE):
             written += _write(target, stream.compress(piece))
             read += len(piece)
-            if on_progress is not None:
-                on_progress(read)
         written += _write(target, stream.flush())
         return read, written
 
@@ -118,8 +116,9 @@ class Compressor:
 class CompressionStream:
     """One frame in the making."""
 
-    def __init__(self, compressor: Compressor) -> None:
+    def __init__(self, compressor: Compressor, on_progress: Progress | None = None) -> None:
         self._compressor = compressor
+        self._on_progress = on_progress or _unheard
         self._waiting = bytearray()
         self._hash = container.content_hash()
         self._n_bytes = 0
@@ -161,10 +160,18 @@ class CompressionStream:
         data = bytes(self._waiting)
         self._waiting.clear()
         self._hash.update(data)
+        before = self._n_bytes
         self._n_bytes += len(data)
         dictionary = self._compressor.dictionary
-        books = dictionary.books if dictionary else None
-        return container.coded_block(compress_block(data, self._compressor.method, books), data)
+        block = compress_block(
+            data,
+            self._compressor.method,
+            dictionary.books if dictionary else None,
+            lambda share: self._on_progress(before + int(share * len(data))),
+        )
+        coded = container.coded_block(block, data)
+        self._on_progress(self._n_bytes)
+        return coded
 
 
 class Decompressor:
@@ -205,13 +212,14 @@ class Decompressor:
     def copy_stream(
         self, source: IO[bytes], target: IO[bytes], on_progress: Progress | None = None
     ) -> tuple[int, int]:
-        """Decompresses all of `source` into `target`: how many bytes were read and written."""
-        frames, read, written = _Frames(self), 0, 0
+        """Decompresses all of `source` into `target`: how many bytes were read and written.
+
+        `on_progress` is told how many bytes of the source are decompressed, many times a block.
+        """
+        frames, read, written = _Frames(self, on_progress), 0, 0
         while piece := source.read(_PIECE):
             written += _write(target, frames.decompress(piece))
             read += len(piece)
-            if on_progress is not None:
-                on_progress(read)
         frames.finish()
         return read, written
 
@@ -227,11 +235,22 @@ class Decompressor:
 
 
 class DecompressionStream:
-    """One frame being read. `eof` says that it is complete, `unused_data` what came behind it."""
+    """One frame being read. `eof` says that it is complete, `unused_data` what came behind it.
 
-    def __init__(self, decompressor: Decompressor, n_before: int = 0) -> None:
+    `n_consumed` says how many compressed bytes it is done with.
+    """
+
+    def __init__(
+        self,
+        decompressor: Decompressor,
+        n_before: int = 0,
+        on_progress: Progress | None = None,
+    ) -> None:
         self._decompressor = decompressor
+        self._on_progress = on_progress or _unheard
         self._waiting = bytearray()
+        # Compressed bytes that are done with.
+        self.n_consumed = 0
         self._hash = container.content_hash()
         self._n_bytes, self._n_before = 0, n_before
         self._frame: FrameHeader | None = None
@@ -264,13 +283,13 @@ class DecompressionStream:
             self._frame = container.read_frame_header(self._waiting)
             if self._frame is None:
                 return None
-            del self._waiting[: self._frame.size]
+            self._consume(self._frame.size)
             self._refuse(self._frame)
         if self._block is None:
             found = container.read_block_header(self._waiting, self._frame)
             if found is None:
                 return None
-            del self._waiting[: found.size]
+            self._consume(found.size)
             if isinstance(found, EndMark):
                 return self._end(found)
             limit = self._decompressor.max_output_size
@@ -281,13 +300,23 @@ class DecompressionStream:
         if len(self._waiting) < size:
             return None
         body = bytes(self._waiting[:size])
-        del self._waiting[:size]
         dictionary = self._decompressor.dictionary if self._frame.dictionary_id else None
-        data = container.read_block(self._block, body, dictionary.books if dictionary else None)
+        data = container.read_block(
+            self._block,
+            body,
+            dictionary.books if dictionary else None,
+            lambda share: self._on_progress(self.n_consumed + int(share * size)),
+        )
+        self._consume(size)
         self._block = None
         self._hash.update(data)
         self._n_bytes += len(data)
         return data
+
+    def _consume(self, n: int) -> None:
+        del self._waiting[:n]
+        self.n_consumed += n
+        self._on_progress(self.n_consumed)
 
     def _refuse(self, frame: FrameHeader) -> None:
         limit = self._decompressor.max_block_size
@@ -352,10 +381,11 @@ class CodecWriter(io.RawIOBase):
 class _Frames:
     """Frames in a row, decompressed as if they were one stream."""
 
-    def __init__(self, decompressor: Decompressor) -> None:
+    def __init__(self, decompressor: Decompressor, on_progress: Progress | None = None) -> None:
         self._decompressor = decompressor
+        self._on_progress = on_progress or _unheard
         self._frame: DecompressionStream | None = None
-        self._n_bytes = 0
+        self._n_bytes = self._n_consumed = 0
         self._has_frames = False
 
     def decompress(self, data: Buffer) -> bytes:
@@ -363,13 +393,19 @@ class _Frames:
         out = []
         while len(data):
             if self._frame is None:
-                self._frame = self._decompressor.decompressobj(self._n_bytes)
+                self._frame = DecompressionStream(
+                    self._decompressor, self._n_bytes, self._on_consumed
+                )
             out.append(self._frame.decompress(data))
             self._n_bytes += len(out[-1])
             data = self._frame.unused_data
             if self._frame.eof:
+                self._n_consumed += self._frame.n_consumed
                 self._frame, self._has_frames = None, True
         return b"".join(out)
+
+    def _on_consumed(self, n: int) -> None:
+        self._on_progress(self._n_consumed + n)
 
     def finish(self) -> bytes:
         """Nothing; raises DamagedError where the last frame is not complete."""
@@ -444,6 +480,10 @@ def open(
 def train_dictionary(samples: Iterable[Buffer]) -> Dictionary:
     """A dictionary of the words and phrases of sample texts; see `Dictionary`."""
     return Dictionary.train(samples)
+
+
+def _unheard(n: int) -> None:
+    pass
 
 
 def _write(target: IO[bytes], data: bytes) -> int:

@@ -17,10 +17,20 @@ from numba.core import config
 
 from paperround.settings import get_settings
 
+# numba counts the references to an array anew in every function that gets it, with a locked
+# instruction before and after, even where the function's code becomes a part of its caller's. That
+# took more than half of the decoder's time; a function without allocations does not need it.
+_COUNTS_NO_REFERENCES: dict[str, Any] = {"_nrt": False}
+
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function for use in compiled ones, whose code it becomes a part of."""
-    return numba.njit(nogil=True, error_model="numpy", forceinline=True, _nrt=False)(function)
+    """The function for use in compiled ones, whose code it becomes a part of.
+
+    It may use arrays and make none.
+    """
+    return numba.njit(nogil=True, error_model="numpy", forceinline=True, **_COUNTS_NO_REFERENCES)(
+        function
+    )
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ on a number's word alone beyond the block size, and what does not fit ends in Da
 import hashlib
 import lzma
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from paperround.papers.quasicryth.blocks import Block, decompress_block
@@ -193,8 +194,16 @@ def _check(header: BlockHeader, frame: FrameHeader) -> None:
         raise DamagedError("the block has a codebook beside the frame's dictionary")
 
 
-def read_block(header: BlockHeader, body: bytes, books: Books | None) -> bytes:
-    """The content of a block whose streams are all in `body`; its checksum is verified."""
+def read_block(
+    header: BlockHeader,
+    body: bytes,
+    books: Books | None,
+    on_share: Callable[[float], None] = lambda share: None,
+) -> bytes:
+    """The content of a block whose streams are all in `body`; its checksum is verified.
+
+    `on_share` is told what share of the block is decoded.
+    """
     if not header.is_coded:
         data = body
     else:
@@ -214,7 +223,7 @@ def read_block(header: BlockHeader, body: bytes, books: Books | None) -> bytes:
             codebook=unpack(codebook, header.unpacked[0]),
             escapes=unpack(escapes, header.unpacked[1]),
         )
-        data = decompress_block(block, books)
+        data = decompress_block(block, books, on_share)
     if zlib.crc32(data) != header.crc32:
         raise DamagedError("a block's content has a wrong checksum")
     return data

@@ -4,6 +4,8 @@ What arrives may be damaged or made to do harm, so every number is checked befor
 text never grows past what was declared, and each step takes at least one word of those declared.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from paperround.papers.quasicryth.arithmetic import (
@@ -48,12 +50,28 @@ _FAULTS = {
 }
 
 
+# So many words are decoded at once; then it is told how far the text has come.
+_AT_ONCE = 1 << 18
+
+# Where an array has how far the decoder has come: its state, the two levels before, and how many
+# words, events, bytes of text and bytes of escapes it has been through.
+_LOW, _WIDTH, _OFFSET, _PLACE = 0, 1, 2, 3
+_BEFORE, _LEVEL, _WORDS, _EVENTS, _TEXT, _ESCAPED = 4, 5, 6, 7, 8, 9
+
+
 def decode_events(
-    payload: Bytes, books: Books, escapes: Bytes, n_words: int, n_bytes: int, bits: int
+    payload: Bytes,
+    books: Books,
+    escapes: Bytes,
+    n_words: int,
+    n_bytes: int,
+    bits: int,
+    on_share: Callable[[float], None] | None = None,
 ) -> Bytes:
     """The lowered text of `n_bytes`; raises DamagedError where the streams do not give just that.
 
     `escapes` holds the words outside the unigram book, each with its length in 16 bits before it.
+    `on_share` is told what share of the words is decoded.
     """
     counts = (0, *books.counts)
     rows = np.concatenate([phrases.ravel() for phrases in books.phrases])
@@ -61,40 +79,55 @@ def decode_events(
     row_begins = np.zeros(N_ENCODINGS, dtype=np.int64)
     row_begins[3:] = np.cumsum([phrases.size for phrases in books.phrases])[:-1]
     text = np.empty(n_bytes, dtype=np.uint8)
-    reached = _decode(
-        padded(payload),
-        start_decoder(payload, bits),
-        last_place(payload, bits),
-        new_models(event_model_sizes(books.counts)),
-        new_caches(),
-        n_words,
-        np.array(WORDS, dtype=np.int64),
-        np.array(counts, dtype=np.int64),
-        rows,
-        row_begins,
-        books.pool,
-        books.offsets,
-        escapes,
-        np.empty(n_words, dtype=np.uint8),
-        np.empty(n_words, dtype=np.int32),
-        text,
-    )
-    if reached < 0:
-        raise DamagedError(_FAULTS[int(reached)])
+    state = start_decoder(payload, bits)
+    first = (state.low, state.width, state.offset, state.place, FIRST_LEVEL, FIRST_LEVEL)
+    reached = np.array([*first, 0, 0, 0, 0], dtype=np.int64)
+    models, caches = new_models(event_model_sizes(books.counts)), new_caches()
+    levels, numbers = np.empty(n_words, dtype=np.uint8), np.empty(n_words, dtype=np.int32)
+    padded_payload = padded(payload)
+    while reached[_WORDS] < n_words:
+        fault = _decode(
+            padded_payload,
+            bits,
+            reached,
+            min(n_words, int(reached[_WORDS]) + _AT_ONCE),
+            last_place(payload, bits),
+            models,
+            caches,
+            n_words,
+            np.array(WORDS, dtype=np.int64),
+            np.array(counts, dtype=np.int64),
+            rows,
+            row_begins,
+            books.pool,
+            books.offsets,
+            escapes,
+            levels,
+            numbers,
+            text,
+        )
+        if fault:
+            raise DamagedError(_FAULTS[int(fault)])
+        if on_share is not None:
+            on_share(int(reached[_WORDS]) / n_words)
+    if reached[_TEXT] != n_bytes:
+        raise DamagedError(_FAULTS[_TOO_SHORT])
+    if reached[_ESCAPED] != len(escapes):
+        raise DamagedError(_FAULTS[_ESCAPES])
     return text
 
 
 @inlined
 def _emit(  # type: ignore[no-untyped-def]
-    level, number, words, rows, row_begins, pool, offsets, escapes, progress, text
+    level, number, words, rows, row_begins, pool, offsets, escapes, reached, text
 ):
     """Appends the words of an event to the text; gives back 0, or what is wrong.
 
-    `progress` holds how far the text and the escapes have come.
+    `reached` says how far the text and the escapes have come.
     """
-    out = progress[0]
+    out = reached[_TEXT]
     if level == 0:
-        place = progress[1]
+        place = reached[_ESCAPED]
         if place + 2 > len(escapes):
             return _ESCAPES
         length = np.int64(escapes[place]) | (np.int64(escapes[place + 1]) << 8)
@@ -105,8 +138,8 @@ def _emit(  # type: ignore[no-untyped-def]
             return _TOO_LONG
         for i in range(length):
             text[out + i] = escapes[place + i]
-        progress[0] = out + length
-        progress[1] = place + length
+        reached[_TEXT] = out + length
+        reached[_ESCAPED] = place + length
         return 0
     span = words[level]
     row = row_begins[level] + number * span
@@ -118,14 +151,16 @@ def _emit(  # type: ignore[no-untyped-def]
         for i in range(begin, end):
             text[out] = pool[i]
             out += 1
-    progress[0] = out
+    reached[_TEXT] = out
     return 0
 
 
 @compiled
 def _decode(  # type: ignore[no-untyped-def]
     payload,
-    state,
+    bits,
+    reached,
+    until,
     last,
     models,
     caches,
@@ -141,12 +176,12 @@ def _decode(  # type: ignore[no-untyped-def]
     numbers,
     text,
 ):
-    low, width, offset, place, bits = state
+    """Decodes words up to `until` at least; gives back 0, or what is wrong."""
+    low, width, offset, place = reached[_LOW], reached[_WIDTH], reached[_OFFSET], reached[_PLACE]
+    before, level = reached[_BEFORE], reached[_LEVEL]
+    word, n_events = reached[_WORDS], reached[_EVENTS]
     _, front, filled = caches
-    progress = np.zeros(2, dtype=np.int64)
-    before, level = np.int64(FIRST_LEVEL), np.int64(FIRST_LEVEL)
-    word, n_events = 0, 0
-    while word < n_words:
+    while word < until:
         if place > last:
             return _CUT
         is_match, low, width, offset, place = read_bit(
@@ -179,7 +214,7 @@ def _decode(  # type: ignore[no-untyped-def]
                 if word > n_words:
                     return _TOO_LONG
                 fault = _emit(
-                    level, number, words, rows, row_begins, pool, offsets, escapes, progress, text
+                    level, number, words, rows, row_begins, pool, offsets, escapes, reached, text
                 )
                 if fault:
                     return fault
@@ -226,15 +261,12 @@ def _decode(  # type: ignore[no-untyped-def]
         word += words[level]
         if word > n_words:
             return _TOO_LONG
-        fault = _emit(
-            level, number, words, rows, row_begins, pool, offsets, escapes, progress, text
-        )
+        fault = _emit(level, number, words, rows, row_begins, pool, offsets, escapes, reached, text)
         if fault:
             return fault
     if place > last:
         return _CUT
-    if progress[0] != len(text):
-        return _TOO_SHORT
-    if progress[1] != len(escapes):
-        return _ESCAPES
-    return n_events
+    reached[_LOW], reached[_WIDTH], reached[_OFFSET], reached[_PLACE] = low, width, offset, place
+    reached[_BEFORE], reached[_LEVEL] = before, level
+    reached[_WORDS], reached[_EVENTS] = word, n_events
+    return 0

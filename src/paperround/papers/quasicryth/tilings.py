@@ -11,7 +11,7 @@ a super-L of level j covers.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -177,12 +177,21 @@ def expected_positions(number: int, n_words: int) -> float:
     return n_words / PHI ** (number + 2)
 
 
-def available(tilings: Iterable[AnyTiling], n_words: int) -> NDArray[np.uint16]:
-    """For each word position, bit j: some tiling allows a phrase of level j there (j from 1)."""
+def available(
+    tilings: Sequence[AnyTiling],
+    n_words: int,
+    on_share: Callable[[float], None] | None = None,
+) -> NDArray[np.uint16]:
+    """For each word position, bit j: some tiling allows a phrase of level j there (j from 1).
+
+    `on_share` is told what share of the tilings is done.
+    """
     mask = np.zeros(n_words, dtype=np.uint16)
     spans = np.array(SPANS, dtype=np.int64)
-    for tiling in tilings:
+    for i, tiling in enumerate(tilings, start=1):
         _mark(_fit(tiling.symbols(n_words), n_words), spans, mask)
+        if on_share is not None:
+            on_share(i / len(tilings))
     return mask
 
 

@@ -119,8 +119,9 @@ def _move_back(typing: Any, rows: Any, row: Any, begin: Any, n: Any) -> Any:
 @intrinsic
 def _fetch(typing: Any, rows: Any, row: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        width = context.make_array(signature.args[0])(context, builder, arguments[0]).shape
-        place = _address(context, builder, signature, *arguments, builder.extract_value(width, 1))
+        rows = context.make_array(signature.args[0])(context, builder, arguments[0])
+        width = builder.extract_value(rows.shape, 1)
+        place = _address(context, builder, signature, arguments[0], arguments[1], width)
         byte = ir.IntType(8).as_pointer()
         takes = ir.FunctionType(ir.VoidType(), [byte, _INT32, _INT32, _INT32])
         prefetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], takes)
@@ -170,7 +171,7 @@ def _count(n: int) -> Any:
     return ir.Constant(ir.VectorType(_INT32, n), list(range(n)))
 
 
-_IS_PLAIN = bool(config.DISABLE_JIT)
+_IS_PLAIN = bool(vars(config)["DISABLE_JIT"])
 bit_length = plain_bit_length if _IS_PLAIN else _bit_length
 n_at_most = plain_n_at_most if _IS_PLAIN else _n_at_most
 add_one_from = plain_add_one_from if _IS_PLAIN else _add_one_from
