@@ -30,7 +30,7 @@ GOALS_MB_PER_S = {"in": 1.5, "out": 10.0}
 OURS = ("Quasicryth, 36 tilings", "Quasicryth, 12 golden", "Quasicryth, everywhere, shortest parse")
 PEERS = ("gzip -9", "bzip2 -9", "xz -9e", "zstd -22 --long", "brotli -11", "PPMd, order 8")
 _LARGE = (
-    *("compress/lcet10.txt.xz", "compress/plrabn12.txt.xz", "compress/silesia_xml.xz"),
+    *("compress/lcet10.txt.xz", "compress/plrabn12.txt.xz"),
     *("text/books/dickens.txt.xz", "text/wiki/wiki_intros_2wiki.txt.xz"),
     "text/code/python_stdlib_3.11.7.py.txt.xz",
 )
