@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from paperround.errors import UsageError
+from paperround.papers.quasicryth import qm56
 from paperround.papers.quasicryth.codec import Compressor, Decompressor
 from paperround.papers.quasicryth.dictionary import Dictionary
 
@@ -54,35 +56,55 @@ def run(
     """Compresses or decompresses a file; `-` is standard input or output.
 
     The source stays. The target gets its name when it is complete, so that nothing half-written is
-    ever left. Raises UsageError where it would overwrite, DamagedError for damaged input.
+    ever left, and the source's permissions. A file of the official program is read too.
+
+    Raises UsageError where it would overwrite and where a file cannot be read or written,
+    DamagedError for damaged input.
     """
     target = out if out is not None else _target_of(file, decompress)
-    if str(target) != "-" and target.exists() and not force:
-        raise UsageError(f"{target} is there already; --force overwrites it")
-    known = Dictionary(dictionary.read_bytes()) if dictionary is not None else None
-    codec: Compressor | Decompressor
-    if decompress:
-        codec = Decompressor(dictionary=known, max_block_size=size_in_bytes(max_block_size))
-    else:
-        codec = Compressor(mode, dictionary=known, block_size=size_in_bytes(block_size))
+    if str(target) != "-":
+        _refuse(target, force)
+    if str(target) == "-" and not decompress and sys.stdout.isatty() and not force:
+        raise UsageError("a terminal cannot show compressed bytes; send them on, or use --out FILE")
     started = time.perf_counter()
-    with _source(file) as source, _target(target) as sink:
-        read, written = codec.copy_stream(source, sink, on_progress)
+    with _explained():
+        known = Dictionary(dictionary.read_bytes()) if dictionary is not None else None
+        with _source(file) as source, _target(target, file) as sink:
+            if not decompress:
+                compressor = Compressor(
+                    mode, dictionary=known, block_size=size_in_bytes(block_size)
+                )
+                read, written = compressor.copy_stream(source, sink, on_progress)
+            else:
+                limit = size_in_bytes(max_block_size)
+                decompressor = Decompressor(dictionary=known, max_block_size=limit)
+                if source.peek(len(qm56.MAGIC)).startswith(qm56.MAGIC):
+                    packed = source.read()
+                    read, written = len(packed), sink.write(decompressor.decompress(packed))
+                else:
+                    read, written = decompressor.copy_stream(source, sink, on_progress)
     return Done(str(file), str(target), read, written, time.perf_counter() - started)
 
 
 def train(samples: Path, out: Path, force: bool) -> Done:
     """Writes a dictionary made from a file, or from every file of a folder."""
-    if out.exists() and not force:
-        raise UsageError(f"{out} is there already; --force overwrites it")
+    _refuse(out, force)
     started = time.perf_counter()
-    paths = sorted(p for p in samples.rglob("*") if p.is_file()) if samples.is_dir() else [samples]
-    texts = [path.read_bytes() for path in paths]
-    data = Dictionary.train(texts).as_bytes()
-    with _target(out) as sink:
-        sink.write(data)
+    folder = samples.rglob("*") if samples.is_dir() else [samples]
+    with _explained():
+        texts = [path.read_bytes() for path in sorted(folder) if not path.is_dir()]
+        data = Dictionary.train(texts).as_bytes()
+        with _target(out) as sink:
+            sink.write(data)
     read = sum(map(len, texts))
     return Done(str(samples), str(out), read, len(data), time.perf_counter() - started)
+
+
+def _refuse(target: Path, force: bool) -> None:
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; say with --out which file to write")
+    if target.exists() and not force:
+        raise UsageError(f"{target} is there already; --force overwrites it")
 
 
 def _target_of(file: Path, decompress: bool) -> Path:
@@ -96,16 +118,42 @@ def _target_of(file: Path, decompress: bool) -> Path:
 
 
 @contextmanager
-def _source(file: Path) -> Iterator[BinaryIO]:
+def _explained() -> Iterator[None]:
+    """Says of a file that cannot be read or written which one it is, and why."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except IsADirectoryError as error:
+        raise UsageError(
+            f"{error.filename} is a folder; --train makes a dictionary of one, and tar makes a file"
+        ) from error
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise UsageError(f"{place}{(error.strerror or str(error)).lower()}") from error
+
+
+@contextmanager
+def _source(file: Path) -> Iterator[BufferedReader]:
     if str(file) == "-":
-        yield sys.stdin.buffer
+        yield cast(BufferedReader, sys.stdin.buffer)
     else:
         with file.open("rb") as opened:
             yield opened
 
 
+def _permissions(like: Path | None) -> int:
+    """Those of a file, or those that a new one gets where there is none."""
+    if like is not None and like.is_file():
+        return like.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
 @contextmanager
-def _target(file: Path) -> Iterator[BinaryIO]:
+def _target(file: Path, like: Path | None = None) -> Iterator[BinaryIO]:
+    """What is to be written, with the permissions of the file that it is made from."""
     if str(file) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -117,6 +165,7 @@ def _target(file: Path) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, draft)
             draft.flush()
             os.fsync(draft.fileno())
+            Path(draft.name).chmod(_permissions(like))
             Path(draft.name).replace(file)
         except BaseException:
             Path(draft.name).unlink(missing_ok=True)
