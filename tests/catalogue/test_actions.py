@@ -13,7 +13,13 @@ from paperround.catalogue.actions import BATCH, import_records
 from paperround.catalogue.queries import count_papers, paper_by_key, papers_by_id, papers_by_key
 from paperround.catalogue.records import Imported, Paper, PaperDetail, PaperRecord, Rejected
 from paperround.catalogue.sources import hf_page
-from paperround.catalogue.tables import AppearanceTable, IdentifierTable, PaperTable, SequenceTable
+from paperround.catalogue.tables import (
+    AppearanceTable,
+    ChangeTable,
+    IdentifierTable,
+    PaperTable,
+    SequenceTable,
+)
 from paperround.db import connect, migrate, read, write
 
 PAGE = Path(__file__).with_name("data") / "daily-papers-search.txt"
@@ -263,18 +269,24 @@ def test_two_papers_that_turn_out_to_be_one_become_one(engine: Engine) -> None:
     assert counts(import_records(engine, [found_out, from_arxiv()])) == (2, 0, 0, 0, 0)
 
 
-def test_words_of_a_changed_paper_are_found_and_old_ones_are_not(engine: Engine) -> None:
-    import_records(engine, [from_arxiv(title="Forgetting zebras")])
-    import_records(engine, [from_arxiv(title="Forgetting giraffes")])
-
-    def hits(word: str) -> int:
+def test_every_change_of_a_paper_gets_the_next_number(engine: Engine) -> None:
+    def changes() -> dict[int, int]:
         with read(engine) as connection:
-            found = connection.exec_driver_sql(
-                "SELECT count(*) FROM paper_words WHERE paper_words MATCH ?", (word,)
-            )
-            return int(found.scalar_one())
+            rows = connection.exec_driver_sql("SELECT number, paper_id FROM paper_change")
+            return {int(row[0]): int(row[1]) for row in rows}
 
-    assert (hits("zebras"), hits("giraffes")) == (0, 1)
+    import_records(engine, [from_arxiv(1), from_arxiv(2, title="Cracks", abstract="")])
+    first = changes()
+    assert set(first.values()) == {1, 2}
+    import_records(engine, [from_arxiv(1), from_arxiv(2, title="Cracks", abstract="")])
+    assert changes() == first
+    import_records(engine, [from_arxiv(1, title="Forgetting giraffes")])
+    (newest,) = set(changes()) - set(first)
+    assert newest > max(first)
+    assert changes()[newest] == 1
+    with write(engine) as connection:
+        connection.exec_driver_sql("DELETE FROM paper WHERE id = 2")
+    assert changes()[max(changes())] == 2
 
 
 def test_papers_are_found_by_many_keys_and_ids_at_once(engine: Engine) -> None:
@@ -320,10 +332,8 @@ def sound(engine: Engine) -> None:
         held = list(connection.scalars(arxiv))
         assert len(held) == len(set(held))
         assert set(connection.scalars(select(IdentifierTable.paper_id))) <= ids
-    with write(engine) as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO paper_words(paper_words, rank) VALUES ('integrity-check', 1)"
-        )
+        # An index that follows the changes misses none.
+        assert ids <= set(connection.scalars(select(ChangeTable.paper_id)))
 
 
 @given(st.lists(RECORDS, max_size=12))

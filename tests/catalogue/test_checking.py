@@ -1,12 +1,11 @@
 import sqlite3
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from paperround.catalogue.actions import import_records
-from paperround.catalogue.checking import check_catalogue, rebuild_words
+from paperround.catalogue.checking import check_catalogue
 from paperround.catalogue.records import PaperRecord
-from paperround.db import write
 
 
 @pytest.fixture
@@ -17,16 +16,6 @@ def catalogue(engine: Engine) -> Engine:
 
 
 def test_a_sound_catalogue_has_no_faults(catalogue: Engine) -> None:
-    assert check_catalogue(catalogue) == []
-
-
-def test_a_word_index_that_has_drifted_is_found_and_remade(catalogue: Engine) -> None:
-    with write(catalogue) as connection:
-        connection.execute(text("DROP TRIGGER paper_words_changed"))
-        connection.execute(text("UPDATE paper SET title_text = 'On giraffes' WHERE id = 2"))
-    (fault,) = check_catalogue(catalogue)
-    assert "the word index differs" in fault
-    rebuild_words(catalogue)
     assert check_catalogue(catalogue) == []
 
 

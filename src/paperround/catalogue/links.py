@@ -18,6 +18,7 @@ _HUGGING_FACE = re.compile(
 _BEFORE = re.compile(r"(?:^|[^\w.@-])(?:https?://)?(?:www\.)?$", re.IGNORECASE)
 _LONGEST_BEFORE = len(" https://www.")
 _ON_GITHUB = "https://github.com/"
+_ON_HUB = "https://huggingface.co/"
 _NOT_OWNERS = {"about", "apps", "features", "marketplace", "orgs", "sponsors", "topics", "users"}
 _NOT_CODE = {"/issues", "/pull", "/discussions", "/wiki", "/actions"}
 # First segments that are the site's own.
@@ -63,6 +64,17 @@ def is_repository(link: str) -> bool:
     return link.startswith(_ON_GITHUB)
 
 
+def is_dataset(link: str) -> bool:
+    """Whether a link of `links_in` is a data set on the Hub."""
+    return link.startswith(f"{_ON_HUB}datasets/")
+
+
+def is_model(link: str) -> bool:
+    """Whether a link of `links_in` is a model on the Hub."""
+    kind = link.removeprefix(_ON_HUB).partition("/")[0]
+    return link.startswith(_ON_HUB) and kind not in ("datasets", "spaces", "collections")
+
+
 def _addresses(text: str, host: str, pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
     # Searching for the host is many times faster than for all that may stand before it.
     lowered = text.lower()
@@ -92,7 +104,7 @@ def _on_the_hub(found: re.Match[str]) -> str | None:
     # One segment names an organisation, and "/papers/…" a paper; neither is a thing to use.
     if not owner or not name or owner.lower() in _NOT_MODELS:
         return None
-    return f"https://huggingface.co/{kind.lower()}{owner}/{name}"
+    return f"{_ON_HUB}{kind.lower()}{owner}/{name}"
 
 
 def _name(segment: str) -> str:

@@ -52,6 +52,35 @@ def paper_by_key(connection: Connection, key: str) -> PaperDetail | None:
     return None if row is None else _detail(connection, paper_from_row(row))
 
 
+def ids_by_key(connection: Connection, keys: Iterable[str]) -> dict[str, PaperId]:
+    """The papers that have these keys (index: key); a key that none has is left out."""
+    rows = connection.execute(
+        select(PaperTable.key, PaperTable.id).where(PaperTable.key.in_(list(keys)))
+    )
+    return {row.key: PaperId(row.id) for row in rows}
+
+
+def source_keys(
+    connection: Connection, source: str, ids: Sequence[PaperId]
+) -> dict[PaperId, list[str]]:
+    """What a source calls each paper; of one that it does not have, the key (index: paper_id)."""
+    found: dict[PaperId, list[str]] = {}
+    keys: dict[PaperId, str] = {}
+    for start in range(0, len(ids), _CHUNK):
+        chunk = ids[start : start + _CHUNK]
+        for row in connection.execute(
+            select(AppearanceTable.paper_id, AppearanceTable.source_key)
+            .where(AppearanceTable.paper_id.in_(chunk), AppearanceTable.source == source)
+            .order_by(AppearanceTable.source_key)
+        ):
+            found.setdefault(PaperId(row.paper_id), []).append(row.source_key)
+        for row in connection.execute(
+            select(PaperTable.id, PaperTable.key).where(PaperTable.id.in_(chunk))
+        ):
+            keys[PaperId(row.id)] = row.key
+    return {i: found.get(i, [keys[i]]) for i in ids if i in keys}
+
+
 def papers_by_id(connection: Connection, ids: Sequence[PaperId]) -> list[Paper]:
     """The papers in the order of their ids; an id that is not here is left out (index: primary)."""
     found: dict[int, Paper] = {}

@@ -146,6 +146,20 @@ class SequenceTable(Table):
     last: Mapped[int] = mapped_column(BigInteger)
 
 
+class ChangeTable(Table):
+    """When a paper was last added, changed or removed, in the order of a growing number.
+
+    Triggers of the database write it, whoever writes the paper, so that an index beside the
+    database need only remember the last number that it has seen.
+    """
+
+    __tablename__ = "paper_change"
+
+    # Not a foreign key: a removed paper keeps its row.
+    paper_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(BigInteger, unique=True)
+
+
 class BookmarkTable(Table):
     """Where an import of a source stopped that was not finished, by what was asked of it."""
 

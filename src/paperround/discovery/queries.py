@@ -1,14 +1,22 @@
 """What discovery reads and writes in the database: each query by name, with its index."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, func, select, text, tuple_
 
+from paperround.catalogue.links import is_dataset, is_model, is_repository
 from paperround.catalogue.records import PaperId
-from paperround.catalogue.tables import EmbeddingTable, IdentifierTable, PaperTable
+from paperround.catalogue.tables import (
+    AppearanceTable,
+    ChangeTable,
+    EmbeddingTable,
+    IdentifierTable,
+    PaperTable,
+    SequenceTable,
+)
 
 # SQLite's default limit on the parameters of a statement is higher; this keeps well below it.
 _IDS_PER_STATEMENT = 500
@@ -32,72 +40,111 @@ class Attention(NamedTuple):
     comments: int
 
 
-# Words: all stand on the full-text index `paper_words`; `rowid` is the paper's id.
+class IndexRow(NamedTuple):
+    """What the index of words takes of a paper."""
+
+    paper_id: PaperId
+    title: str
+    abstract: str
+    authors: Sequence[str]
+    organisation: str | None
+    categories: Sequence[str]
+    day: date | None
+    sources: Sequence[str]
+    # Of `query_language.HAS`.
+    has: Sequence[str]
 
 
-def ids_by_words(
-    connection: Connection, expression: str, weights: Sequence[float], n: int
-) -> list[tuple[PaperId, float]]:
-    """Ids and bm25 scores (higher is better) of the n best matches of an FTS5 expression.
-
-    `weights` are of the title, the abstract and the authors. Equal scores: the lower id first.
-    """
-    rank = f"bm25({', '.join(f'{weight:g}' for weight in weights)})"
-    rows = connection.execute(
-        text(
-            "SELECT rowid, rank FROM paper_words"
-            " WHERE paper_words MATCH :expression AND rank MATCH :rank ORDER BY rank LIMIT :n"
-        ),
-        {"expression": expression, "rank": rank, "n": n},
-    )
-    return sorted(
-        ((PaperId(row.rowid), -row.rank) for row in rows), key=lambda hit: (-hit[1], hit[0])
-    )
+# The index of words follows `paper_change`, which the database itself keeps.
 
 
-def count_matching(connection: Connection, expression: str) -> int:
-    """How many papers match an FTS5 expression; far cheaper than to rank them."""
+def change_state(connection: Connection) -> tuple[int, int]:
+    """The number that this database is known by, and the number of its last change."""
+    database = connection.scalar(select(SequenceTable.last).where(SequenceTable.name == "database"))
+    return database or 0, connection.scalar(select(func.max(ChangeTable.number))) or 0
+
+
+def n_papers(connection: Connection) -> int:
+    """How many papers there are."""
+    return connection.scalar(select(func.count()).select_from(PaperTable)) or 0
+
+
+def n_changes_since(connection: Connection, number: int) -> int:
+    """How many papers changed after that change; ix_paper_change_number."""
     return (
         connection.scalar(
-            text("SELECT count(*) FROM paper_words WHERE paper_words MATCH :expression"),
-            {"expression": expression},
+            select(func.count()).select_from(ChangeTable).where(ChangeTable.number > number)
         )
         or 0
     )
 
 
-def ids_matching(connection: Connection, expression: str) -> set[PaperId]:
-    """Ids of all papers that match an FTS5 expression."""
-    rows = connection.execute(
-        text("SELECT rowid FROM paper_words WHERE paper_words MATCH :expression"),
-        {"expression": expression},
-    )
-    return {PaperId(row.rowid) for row in rows}
+def changed_since(connection: Connection, number: int) -> list[PaperId]:
+    """The papers that were added, changed or removed after that change."""
+    changed = connection.scalars(select(ChangeTable.paper_id).where(ChangeTable.number > number))
+    return [PaperId(paper_id) for paper_id in changed]
 
 
-def marked_texts(
-    connection: Connection, expression: str, ids: Iterable[PaperId], opening: str, closing: str
-) -> dict[PaperId, tuple[str, str]]:
-    """Title and abstract of those of the papers that match, with every match between the marks."""
-    query = text(
-        "SELECT highlight(paper_words, 0, :opening, :closing) AS title,"
-        " highlight(paper_words, 1, :opening, :closing) AS abstract"
-        " FROM paper_words WHERE paper_words MATCH :expression AND rowid = :paper_id"
+def papers_to_index(
+    connection: Connection, after: int | None, batch: int
+) -> Iterator[list[IndexRow]]:
+    """Every paper, or those that changed after that change and are there still, in batches."""
+    start = 0
+    while True:
+        query = _INDEXED.where(PaperTable.id > start).order_by(PaperTable.id).limit(batch)
+        if after is not None:
+            query = query.join(ChangeTable, ChangeTable.paper_id == PaperTable.id).where(
+                ChangeTable.number > after
+            )
+        rows = connection.execute(query).all()
+        if not rows:
+            return
+        start = rows[-1].id
+        yield [_index_row(row) for row in rows]
+
+
+_SOURCES = (
+    select(func.group_concat(AppearanceTable.source.distinct()))
+    .where(AppearanceTable.paper_id == PaperTable.id)
+    .scalar_subquery()
+    .label("sources")
+)
+_INDEXED = select(
+    PaperTable.id,
+    PaperTable.title_text,
+    PaperTable.abstract_text,
+    PaperTable.authors,
+    PaperTable.organisation,
+    PaperTable.categories,
+    PaperTable.published,
+    PaperTable.day,
+    PaperTable.code_url,
+    PaperTable.project_url,
+    PaperTable.pdf_url,
+    PaperTable.links,
+    _SOURCES,
+)
+
+
+def _index_row(row: Any) -> IndexRow:
+    things = {
+        "code": row.code_url or any(is_repository(link) for link in row.links),
+        "model": any(is_model(link) for link in row.links),
+        "dataset": any(is_dataset(link) for link in row.links),
+        "project": row.project_url,
+        "pdf": row.pdf_url,
+    }
+    return IndexRow(
+        paper_id=PaperId(row.id),
+        title=row.title_text,
+        abstract=row.abstract_text,
+        authors=row.authors,
+        organisation=row.organisation,
+        categories=row.categories,
+        day=row.published or row.day,
+        sources=sorted(row.sources.split(",")) if row.sources else [],
+        has=[thing for thing, there in things.items() if there],
     )
-    marked = {}
-    for paper_id in ids:
-        row = connection.execute(
-            query,
-            {
-                "expression": expression,
-                "paper_id": paper_id,
-                "opening": opening,
-                "closing": closing,
-            },
-        ).first()
-        if row is not None:
-            marked[paper_id] = (row.title, row.abstract)
-    return marked
 
 
 def id_by_identifier(connection: Connection, scheme: str, value: str) -> PaperId | None:
@@ -184,6 +231,44 @@ def embeddings_after(
         )
     )
     return [(PaperId(row.paper_id), row.vector) for row in rows]
+
+
+def all_embeddings(
+    connection: Connection, model: str, batch: int
+) -> Iterator[tuple[list[int], bytes]]:
+    """Ids, ascending, and vectors one after the other, of every paper that has one, in batches."""
+    start = 0
+    while True:
+        rows = connection.execute(
+            select(EmbeddingTable.paper_id, EmbeddingTable.vector)
+            .where(EmbeddingTable.paper_id > start, EmbeddingTable.model == model)
+            .order_by(EmbeddingTable.paper_id)
+            .limit(batch)
+        ).all()
+        if not rows:
+            return
+        start = rows[-1].paper_id
+        yield [row.paper_id for row in rows], b"".join(row.vector for row in rows)
+
+
+def some_embeddings(connection: Connection, model: str, every: int) -> bytes:
+    """The vectors of every so manyeth paper, one after the other."""
+    vectors = connection.scalars(
+        select(EmbeddingTable.vector).where(
+            EmbeddingTable.model == model, EmbeddingTable.paper_id % every == 0
+        )
+    )
+    return b"".join(vectors)
+
+
+def removed_since(connection: Connection, change: int) -> list[PaperId]:
+    """Papers that changed after that change and have no embedding now."""
+    removed = connection.scalars(
+        select(ChangeTable.paper_id)
+        .outerjoin(EmbeddingTable, EmbeddingTable.paper_id == ChangeTable.paper_id)
+        .where(ChangeTable.number > change, EmbeddingTable.paper_id.is_(None))
+    )
+    return [PaperId(paper_id) for paper_id in removed]
 
 
 def store_embeddings(connection: Connection, rows: Sequence[EmbeddingRow]) -> int:
@@ -280,6 +365,31 @@ def attention(connection: Connection, start: date, end: date) -> list[Attention]
         for row in rows
         if row.day is not None
     ]
+
+
+class Standing(NamedTuple):
+    """What results may be ordered by."""
+
+    day: date | None
+    votes: int
+    comments: int
+
+
+def standing(connection: Connection, ids: Sequence[PaperId]) -> dict[PaperId, Standing]:
+    """Of these papers, by primary key; those that are gone are left out."""
+    found = {}
+    for start in range(0, len(ids), _IDS_PER_STATEMENT):
+        rows = connection.execute(
+            select(
+                PaperTable.id,
+                func.coalesce(PaperTable.published, PaperTable.day).label("day"),
+                PaperTable.votes,
+                PaperTable.comments,
+            ).where(PaperTable.id.in_(ids[start : start + _IDS_PER_STATEMENT]))
+        )
+        for row in rows:
+            found[PaperId(row.id)] = Standing(row.day, row.votes, row.comments)
+    return found
 
 
 def _within(start: date, end: date) -> ColumnElement[bool]:
