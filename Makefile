@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install $(PIP_OP
 CARDS := $(wildcard src/paperround/papers/*/card.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check fix constraints bench-search bench-web bench-import results bench-quasicryth bench-recommend bench-recommend-known
+.PHONY: help run install test check fix constraints bench-search bench-search-scale bench-web bench-import results bench-quasicryth bench-recommend bench-recommend-known
 
 help:  ## Lists these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -49,8 +49,11 @@ fix: $(VENV)/.installed-dev  ## Formats the code and mends what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench-search: $(VENV)/.installed-dev  ## Recall and speed of search by words, by meaning and by both
+bench-search: $(VENV)/.installed-dev  ## How well search answers: by words, by meaning and by both
 	$(BIN)/python -m benchmarks.search
+
+bench-search-scale: $(VENV)/.installed-dev  ## Speed, memory and disk of search with 75,000 papers and a million
+	$(BIN)/python -m benchmarks.search_scale
 
 bench-web: $(VENV)/.installed-dev  ## A real server's answer times and memory
 	$(BIN)/python -m benchmarks.web

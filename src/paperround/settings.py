@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         return self.home / "runs"
 
     @property
+    def search_dir(self) -> Path:
+        """The indexes of search, made from the database; safe to delete."""
+        return self.home / "search"
+
+    @property
     def cache_dir(self) -> Path:
         """Assets that were fetched, and what was derived from them; safe to delete."""
         return self.cache or self.home / "cache"

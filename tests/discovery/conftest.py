@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from paperround.catalogue.records import PaperId
-from paperround.catalogue.tables import IdentifierTable, PaperTable
-from paperround.db import open_database, write
+from paperround.catalogue.tables import AppearanceTable, IdentifierTable, PaperTable
+from paperround.db import open_database, read, write
 from paperround.discovery import queries
 from paperround.discovery.embedding import (
     DIMENSIONS,
@@ -22,6 +22,9 @@ from paperround.discovery.embedding import (
     load_embedder,
     text_sha256,
 )
+from paperround.discovery.search import Indexes
+from paperround.discovery.vectors import VectorIndex
+from paperround.discovery.word_index import WordIndex
 from paperround.errors import AssetError
 from paperround.settings import Settings
 
@@ -45,6 +48,11 @@ def paper_adder(engine: Engine) -> AddPaper:
         comments: int = 0,
         authors: tuple[str, ...] = (),
         arxiv: str | None = None,
+        categories: tuple[str, ...] = (),
+        organisation: str | None = None,
+        code_url: str | None = None,
+        links: tuple[str, ...] = (),
+        source: str | None = None,
         vector: list[float] | None = None,
     ) -> PaperId:
         values: dict[str, Any] = {
@@ -54,7 +62,10 @@ def paper_adder(engine: Engine) -> AddPaper:
             "abstract": abstract,
             "abstract_text": abstract,
             "authors": list(authors),
-            "categories": [],
+            "categories": list(categories),
+            "organisation": organisation,
+            "code_url": code_url,
+            "links": list(links),
             "day": day,
             "votes": votes,
             "comments": comments,
@@ -68,6 +79,12 @@ def paper_adder(engine: Engine) -> AddPaper:
             if arxiv is not None:
                 connection.execute(
                     insert(IdentifierTable).values(scheme="arxiv", value=arxiv, paper_id=paper_id)
+                )
+            if source is not None:
+                connection.execute(
+                    insert(AppearanceTable).values(
+                        source=source, source_key=str(paper_id), paper_id=paper_id, seen_at=THEN
+                    )
                 )
         if vector is not None:
             store_vector(engine, paper_id, embedded_text(title, abstract), vector)
@@ -127,6 +144,30 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     )
     yield engine
     engine.dispose()
+
+
+class Place:
+    """A folder with both indexes of every database that is searched."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._indexes: dict[str, tuple[WordIndex, VectorIndex]] = {}
+
+    def over(self, engine: Engine, **others: Any) -> Indexes:
+        """The indexes as the database is now; `vectors=None` for a search without."""
+        folder = self._folder / str(len(self._indexes))
+        made = self._indexes.setdefault(
+            str(engine.url), (WordIndex(folder / "words"), VectorIndex(folder / "vectors"))
+        )
+        with read(engine) as connection:
+            for index in made:
+                index.refresh(connection)
+        return Indexes(made[0], **{"vectors": made[1], **others})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("search"))
 
 
 @pytest.fixture(scope="session")

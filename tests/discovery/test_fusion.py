@@ -3,71 +3,60 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paperround.catalogue.records import PaperId
-from paperround.discovery.fusion import reciprocal_rank_fusion
+from paperround.discovery.fusion import fuse
 
-RANKINGS = st.lists(
-    st.lists(st.integers(1, 30).map(PaperId), unique=True, max_size=15), min_size=1, max_size=4
-)
+PAPERS = st.integers(1, 30).map(PaperId)
+SCORES = st.dictionaries(PAPERS, st.floats(0.01, 40), max_size=15)
+COSINES = st.dictionaries(PAPERS, st.floats(-1, 1), max_size=15)
+WEIGHTS = st.floats(0, 1)
 
 
-def ids(*numbers: int) -> list[PaperId]:
-    return [PaperId(number) for number in numbers]
+def scores(**by_name: float) -> dict[PaperId, float]:
+    return {PaperId(int(name[1:])): score for name, score in by_name.items()}
 
 
 def test_the_sums_are_those_of_the_formula() -> None:
-    fused = dict(reciprocal_rank_fusion([ids(7, 8), ids(8, 9)], k=60))
-    assert fused[PaperId(8)] == pytest.approx(1 / 62 + 1 / 61)
-    assert fused[PaperId(7)] == pytest.approx(1 / 61)
-    assert fused[PaperId(9)] == pytest.approx(1 / 62)
+    fused = dict(fuse(scores(p1=10, p2=4, p5=5), scores(p1=0.2, p2=0.9, p4=0.1), 0.25))
+    assert fused == {
+        1: pytest.approx(0.25 * 0.2 + 0.75),
+        2: pytest.approx(0.25 * 0.9 + 0.75 * 0.4),
+        4: pytest.approx(0.25 * 0.1),
+        5: pytest.approx(0.25 * 0.1 + 0.75 * 0.5),
+    }
 
 
-def test_a_weight_multiplies_its_ranking() -> None:
-    fused = dict(reciprocal_rank_fusion([ids(7), ids(8)], weights=[1, 0.5], k=9))
-    assert fused == {PaperId(7): pytest.approx(0.1), PaperId(8): pytest.approx(0.05)}
+def test_equal_sums_come_in_the_order_of_their_ids() -> None:
+    assert [paper for paper, _ in fuse(scores(p5=1, p1=1), {})] == [1, 5]
 
 
-def test_equal_sums_keep_the_order_in_which_they_are_met() -> None:
-    assert [paper for paper, _ in reciprocal_rank_fusion([ids(5, 1), ids(1, 5)])] == ids(5, 1)
+@given(words=SCORES, meaning=COSINES, weight=WEIGHTS)
+def test_every_paper_comes_once_best_first(
+    words: dict[PaperId, float], meaning: dict[PaperId, float], weight: float
+) -> None:
+    fused = fuse(words, meaning, weight)
+    assert sorted(paper for paper, _ in fused) == sorted(words.keys() | meaning.keys())
+    sums = [score for _, score in fused]
+    assert sums == sorted(sums, reverse=True)
+    assert all(-1 - 1e-9 <= score <= 1 + 1e-9 for score in sums)
 
 
-@given(rankings=RANKINGS)
-def test_every_paper_comes_once_best_first(rankings: list[list[PaperId]]) -> None:
-    fused = reciprocal_rank_fusion(rankings)
-    papers = [paper for paper, _ in fused]
-    assert len(papers) == len(set(papers))
-    assert set(papers) == {paper for ranking in rankings for paper in ranking}
-    scores = [score for _, score in fused]
-    assert scores == sorted(scores, reverse=True)
+@given(words=SCORES, meaning=COSINES, weight=WEIGHTS, scale=st.floats(0.5, 4))
+def test_the_scale_of_bm25_does_not_matter(
+    words: dict[PaperId, float], meaning: dict[PaperId, float], weight: float, scale: float
+) -> None:
+    scaled = {paper: scale * score for paper, score in words.items()}
+    before, after = dict(fuse(words, meaning, weight)), dict(fuse(scaled, meaning, weight))
+    assert before == pytest.approx(after, abs=1e-6)
 
 
-@given(rankings=RANKINGS)
-def test_the_order_of_the_rankings_changes_no_sum(rankings: list[list[PaperId]]) -> None:
-    forwards = dict(reciprocal_rank_fusion(rankings))
-    backwards = dict(reciprocal_rank_fusion(rankings[::-1]))
-    assert forwards == pytest.approx(backwards)
-
-
-@given(ranking=st.lists(st.integers(1, 99).map(PaperId), unique=True), times=st.integers(1, 4))
-def test_rankings_that_agree_are_the_ranking(ranking: list[PaperId], times: int) -> None:
-    assert [paper for paper, _ in reciprocal_rank_fusion([ranking] * times)] == ranking
-
-
-@given(ranking=st.lists(st.integers(1, 99).map(PaperId), unique=True, min_size=2), data=st.data())
-def test_who_rises_in_one_ranking_never_falls(ranking: list[PaperId], data: st.DataObject) -> None:
-    other = data.draw(st.permutations(ranking))
-    paper = ranking[data.draw(st.integers(1, len(ranking) - 1))]
-    risen = [paper, *(each for each in ranking if each != paper)]
-
-    def place(rankings: list[list[PaperId]]) -> int:
-        fused = reciprocal_rank_fusion(rankings)
-        score = dict(fused)[paper]
-        return sum(each > score for _, each in fused)
-
-    assert place([risen, other]) <= place([ranking, other])
-
-
-def test_nonsense_is_refused() -> None:
-    with pytest.raises(ValueError, match="must not be negative"):
-        reciprocal_rank_fusion([ids(1)], k=-1)
-    with pytest.raises(ValueError, match="1 weights for 2 rankings"):
-        reciprocal_rank_fusion([ids(1), ids(2)], weights=[1.0])
+@given(words=SCORES, meaning=COSINES)
+def test_all_the_weight_on_one_side_is_its_ranking(
+    words: dict[PaperId, float], meaning: dict[PaperId, float]
+) -> None:
+    fused = [paper for paper, _ in fuse(words, meaning, 0.0) if paper in words]
+    expected = sorted(words, key=lambda paper: (-words[paper], paper))
+    spread = max(words.values(), default=0) - min(words.values(), default=0)
+    if spread > 1e-6:
+        assert [words[paper] for paper in fused] == pytest.approx(
+            [words[paper] for paper in expected], abs=1e-6
+        )

@@ -26,6 +26,11 @@ EXPECTED: list[tuple[str, Callable[[Connection], object], bool]] = [
     ("ix_embedding_number", lambda c: queries.embedding_state(c, MODEL), False),
     ("ix_embedding_number", lambda c: queries.embeddings_after(c, MODEL, 5), False),
     ("sqlite_autoindex_identifier_1", lambda c: queries.id_by_identifier(c, "doi", "x"), False),
+    ("sqlite_autoindex_paper_change_1", lambda c: queries.change_state(c), False),
+    ("sqlite_autoindex_paper_change_1", lambda c: queries.changed_since(c, 5), False),
+    ("sqlite_autoindex_paper_change_1", lambda c: queries.removed_since(c, 5), False),
+    ("ix_appearance_paper_id", lambda c: list(queries.papers_to_index(c, 5, 9)), True),
+    ("PRIMARY KEY", lambda c: queries.standing(c, [PaperId(1)]), False),
     ("PRIMARY KEY", lambda c: queries.texts_of(c, [PaperId(1)]), False),
 ]
 

@@ -1,8 +1,11 @@
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete
@@ -101,7 +104,7 @@ def test_numbers_grow_even_when_the_clock_is_set_back(
 
 def test_another_models_vectors_are_not_mixed_in(engine: Engine, add_paper: AddPaper) -> None:
     add_paper(vector=[1.0])
-    index = VectorIndex("another model")
+    index = VectorIndex(model="another model")
     assert not refreshed(engine, index)
     assert len(index) == 0
 
@@ -130,7 +133,7 @@ def test_a_partial_sort_finds_what_a_full_sort_finds(seed: int, n: int, size: in
     stored = rng.standard_normal((size, DIMENSIONS)).astype(np.float32)
     query = rng.standard_normal(DIMENSIONS).astype(np.float32)
     index = VectorIndex()
-    index._snapshot = vectors._Snapshot(np.arange(1, size + 1), stored, 1)
+    index._snapshot = replace(vectors._EMPTY, ids=np.arange(1, size + 1), vectors=stored)
     found = index.nearest(query, n)
     expected = np.argsort(-(stored.astype(np.float64) @ query))[:n] + 1
     assert [paper_id for paper_id, _ in found] == expected.tolist()
@@ -161,3 +164,132 @@ def test_threads_search_while_another_refreshes(engine: Engine, add_paper: AddPa
     refreshed(engine, index)
     assert faults == []
     assert len(index) == 20
+
+
+@pytest.fixture
+def filed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are written from the first few vectors on."""
+    monkeypatch.setattr(vectors, "SMALLEST_FILE", 4)
+
+
+@pytest.fixture
+def many(engine: Engine, add_paper: AddPaper) -> list[PaperId]:
+    rng = np.random.default_rng(5)
+    return [add_paper(vector=rng.standard_normal(8).tolist()) for _ in range(12)]
+
+
+def found(index: VectorIndex, *numbers: float, **options: object) -> list[PaperId]:
+    return [paper for paper, _ in index.nearest(direction(*numbers), 50, **options)]  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("filed")
+def test_files_and_memory_give_the_same(
+    engine: Engine, many: list[PaperId], tmp_path: Path, embed_as: EmbedAs, add_paper: AddPaper
+) -> None:
+    in_files, in_memory = VectorIndex(tmp_path / "vectors"), VectorIndex()
+
+    def same() -> None:
+        refreshed(engine, in_files)
+        refreshed(engine, in_memory)
+        assert len(in_files) == len(in_memory)
+        for query in ([1.0], [0.0, 0.3, -0.8]):
+            assert found(in_files, *query) == found(in_memory, *query)
+            assert found(in_files, *query, among=many[:3]) == found(
+                in_memory, *query, among=many[:3]
+            )
+            assert found(in_files, *query, exclude=many[2:5]) == found(
+                in_memory, *query, exclude=many[2:5]
+            )
+        assert in_files.cosines(direction(1.0), many) == pytest.approx(
+            in_memory.cosines(direction(1.0), many)
+        )
+
+    same()
+    files = in_files._snapshot.files
+    assert files is not None
+    assert len(files.ids) == 12
+    embed_as(many[3], [0.0, 0.0, 1.0])
+    add_paper(vector=[0.5, 0.5])
+    with write(engine) as connection:
+        connection.execute(delete(PaperTable).where(PaperTable.id == many[7]))
+    same()
+    # What is new is held in memory, the files stay as they are.
+    assert in_files._snapshot.files is files
+    for _ in range(6):
+        add_paper(vector=[0.1, 0.9])
+    same()
+    assert in_files._snapshot.files is not files
+
+
+@pytest.mark.usefixtures("filed")
+@pytest.mark.parametrize(
+    "name", ["ids.npy", "sketches.npy", "vectors.npy", "mean.npy", "state.json"]
+)
+@pytest.mark.parametrize("harm", ["cut", "gone", "other"])
+def test_damaged_files_are_made_anew(
+    engine: Engine, many: list[PaperId], tmp_path: Path, name: str, harm: str
+) -> None:
+    first = VectorIndex(tmp_path)
+    refreshed(engine, first)
+    expected = found(first, 1.0)
+    (path,) = tmp_path.glob(f"vectors-*/{name}")
+    if harm == "cut":
+        path.write_bytes(path.read_bytes()[:-5])
+    elif harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"no such thing")
+    again = VectorIndex(tmp_path)
+    refreshed(engine, again)
+    assert found(again, 1.0) == expected
+    assert len(again) == len(many)
+
+
+@pytest.mark.usefixtures("filed")
+def test_a_flipped_bit_of_a_sketch_is_noticed(
+    engine: Engine, many: list[PaperId], tmp_path: Path
+) -> None:
+    refreshed(engine, VectorIndex(tmp_path))
+    (path,) = tmp_path.glob("vectors-*/sketches.npy")
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(content)
+    with read(engine) as connection:
+        assert VectorIndex(tmp_path).fault(connection) is not None
+    assert refreshed(engine, VectorIndex(tmp_path))
+    with read(engine) as connection:
+        assert VectorIndex(tmp_path).fault(connection) is None
+
+
+@pytest.mark.usefixtures("filed", "many")
+def test_the_files_of_another_database_are_not_used(engine: Engine, tmp_path: Path) -> None:
+    refreshed(engine, VectorIndex(tmp_path))
+    with write(engine) as connection:
+        connection.exec_driver_sql("UPDATE sequence SET last = last + 1 WHERE name = 'database'")
+    index = VectorIndex(tmp_path)
+    refreshed(engine, index)
+    files = index._snapshot.files
+    assert files is not None
+    with read(engine) as connection:
+        assert files.state.database == queries.change_state(connection)[0]
+
+
+@pytest.mark.usefixtures("filed", "many")
+def test_while_another_writes_the_files_memory_answers(engine: Engine, tmp_path: Path) -> None:
+    index = VectorIndex(tmp_path)
+    with FileLock(tmp_path / "lock"):
+        refreshed(engine, index)
+    assert index._snapshot.files is None
+    assert len(index) == 12
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300))
+def test_sketches_differ_in_as_many_signs_as_the_vectors(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((n, DIMENSIONS)).astype(np.float32)
+    mean = rng.standard_normal(DIMENSIONS).astype(np.float32) / 4
+    sketches = vectors.sketch(rows, mean)
+    far = vectors.distances(np.ascontiguousarray(sketches.T), sketches[0])
+    signs = rows > mean
+    assert far.tolist() == (signs != signs[0]).sum(axis=1).tolist()

@@ -71,21 +71,38 @@ def import_(
 
 @app.command()
 def search(
-    query: Annotated[str, typer.Argument(help="Words, a sentence, or an arXiv id.")],
+    query: Annotated[
+        str, typer.Argument(help='Words, "a phrase", -not, author:, year:2024.., an arXiv id.')
+    ] = "",
     n: Annotated[int, typer.Option("-n", min=1, max=1000, help="How many papers.")] = 20,
     mode: Annotated[str, typer.Option(help="both, words or meaning.")] = "both",
+    order: Annotated[str, typer.Option(help="relevance, newest, votes or trending.")] = "relevance",
+    diverse: Annotated[bool, typer.Option(help="Versions of a paper take one place.")] = False,
+    batch: Annotated[
+        Path | None,
+        typer.Option(help="Queries, an object with _id and text a line; prints a TREC run."),
+    ] = None,
+    tag: Annotated[str, typer.Option(help="The run's name in its last column.")] = "paperround",
     as_json: Json = False,
 ) -> None:
     """Find papers, best first.
 
     Example: paperround search "sequential redundancy" -n 5
     """
+    from paperround.cli.finding import searcher_over
     from paperround.db import open_database
-    from paperround.discovery.searching import Searcher
+    from paperround.errors import UsageError
 
+    if (batch is None) == (not query.strip()):
+        raise UsageError("say what to search for, or --batch FILE with one query a line")
     engine = open_database()
+    if batch is not None:
+        from paperround.cli.evaluating import write_run
+
+        write_run(engine, batch, n=n, mode=mode, tag=tag)
+        return
     prepare_catalogue(engine)
-    answer = Searcher(engine).search(query, n=n, mode=mode)
+    answer = searcher_over(engine).search(query, n=n, mode=mode, order=order, diverse=diverse)
     if answer.note:
         tell(answer.note)
     if as_json:
@@ -106,8 +123,12 @@ def search(
     for rank, hit in enumerate(answer.hits, start=1):
         day = hit.paper.published or hit.paper.day
         say(f"{rank:>3}  {hit.paper.key:<12} {day or '':<10}  {hit.paper.title_text}")
+        for version in hit.versions:
+            say(f"     {version.key:<12} {'':<10}  also {version.title_text}")
     if not answer.hits:
         tell(f"No paper answers '{query}'.")
+    for drop in answer.drops:
+        tell(f"Without {drop.part}: {drop.papers:,} papers.")
 
 
 def _iso(day: date | None) -> str | None:

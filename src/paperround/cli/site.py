@@ -69,16 +69,20 @@ def check(
 
     Example: paperround check
     """
-    from paperround.catalogue.checking import check_catalogue, rebuild_words
+    from paperround.catalogue.checking import check_catalogue
     from paperround.db import open_database
+    from paperround.discovery.searching import Searcher
     from paperround.runs.checking import check_records, check_room
     from paperround.runs.rooms import find_room, find_rooms
 
     rooms, broken = find_rooms()
     engine = open_database()
+    searcher = Searcher(engine)
     if repair:
-        rebuild_words(engine)
-    faults = [] if slugs else [*check_catalogue(engine), *check_records(engine)]
+        searcher.rebuild()
+    faults = []
+    if not slugs:
+        faults += [*check_catalogue(engine), *check_records(engine), *searcher.faults()]
     faults += [f"{slug}: {reason}" for slug, reason in broken.items() if not slugs]
     for room in [find_room(slug) for slug in slugs] if slugs else rooms.values():
         faults += [f"{room.slug}: {fault}" for fault in check_room(room)]

@@ -12,22 +12,25 @@ from paperround.discovery.embedding import (
 )
 from paperround.discovery.feed import Feed, feed
 from paperround.discovery.highlights import Span
-from paperround.discovery.search import Hit, SearchAnswer, search
+from paperround.discovery.search import Hit, Indexes, SearchAnswer, search
 from paperround.discovery.searching import Searcher
 from paperround.discovery.similar import similar_papers
 from paperround.discovery.starter import load_starter_vectors
 from paperround.discovery.trending import trending_papers
 from paperround.discovery.vectors import VectorIndex
+from paperround.discovery.word_index import WordIndex
 
 __all__ = [
     "Embedder",
     "Feed",
     "Hit",
+    "Indexes",
     "QueryEmbedder",
     "SearchAnswer",
     "Searcher",
     "Span",
     "VectorIndex",
+    "WordIndex",
     "embed_missing",
     "feed",
     "load_embedder",

@@ -1,14 +1,11 @@
 """What a result shows of its paper: the title, and the part of the abstract that answers best."""
 
 import re
-import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
-from paperround.catalogue.records import Paper, PaperId
-from paperround.discovery import queries
+from paperround.catalogue.records import Paper
+from paperround.discovery.query_language import WORD
 
 EXCERPT_CHARACTERS = 320
 
@@ -34,40 +31,36 @@ class Highlights:
 
 
 def highlights(
-    connection: Connection, papers: Sequence[Paper], expression: str | None
+    papers: Sequence[Paper], stems: Collection[str], stem: Callable[[str], str]
 ) -> list[Highlights]:
-    """One for each paper, in their order, by the FTS5 expression that was searched for.
+    """One for each paper, in their order: every word whose stem is among the stems is marked.
 
-    A paper that does not match it, such as one found by meaning alone, shows its title and the
-    beginning of its abstract unmarked.
+    A paper without any, such as one found by meaning alone, shows its title and the beginning of
+    its abstract unmarked. `stem` gives a word's stem as the index has it.
     """
-    # No text can hold these by chance or by design: they are new with every call.
-    opening, closing = f"<{secrets.token_hex(8)}>", f"<{secrets.token_hex(8)}>"
-    marked: dict[PaperId, tuple[str, str]] = {}
-    if expression is not None:
-        marked = queries.marked_texts(
-            connection, expression, [paper.id for paper in papers], opening, closing
+    return [
+        Highlights(
+            marked(paper.title_text, stems, stem),
+            excerpt(marked(paper.abstract_text, stems, stem)),
         )
-    found = []
-    for paper in papers:
-        title, abstract = marked.get(paper.id, (paper.title_text, paper.abstract_text))
-        found.append(
-            Highlights(
-                spans_of(title, opening, closing),
-                excerpt(spans_of(abstract, opening, closing)),
-            )
-        )
-    return found
+        for paper in papers
+    ]
 
 
-def spans_of(text: str, opening: str, closing: str) -> tuple[Span, ...]:
-    """The text in spans, what stands between the marks marked."""
-    plain, *rest = text.split(opening)
-    spans = [Span(plain)]
-    for piece in rest:
-        inside, _, outside = piece.partition(closing)
-        spans += [Span(inside, marked=True), Span(outside)]
-    return tuple(span for span in spans if span.text)
+def marked(text: str, stems: Collection[str], stem: Callable[[str], str]) -> tuple[Span, ...]:
+    """The text in spans; a word with one of the stems is marked."""
+    if not stems:
+        return (Span(text),) if text else ()
+    spans, position = [], 0
+    for word in WORD.finditer(text):
+        if stem(word[0]) in stems:
+            if word.start() > position:
+                spans.append(Span(text[position : word.start()]))
+            spans.append(Span(word[0], marked=True))
+            position = word.end()
+    if position < len(text):
+        spans.append(Span(text[position:]))
+    return tuple(spans)
 
 
 def excerpt(spans: Sequence[Span], n_characters: int = EXCERPT_CHARACTERS) -> tuple[Span, ...]:

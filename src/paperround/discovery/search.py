@@ -1,13 +1,14 @@
 """Search: by words, by meaning, and by both together.
 
 Words find what is named exactly (a method, an author, a data set); meaning finds what is said in
-other words. Together each makes up for the other: their rankings are fused by rank, since their
-scores do not compare. `searching.Searcher` keeps what searches need between them.
+other words. Together each makes up for the other (`fusion.py`). What the query requires, its
+phrases and filters, holds for both. `searching.Searcher` keeps what searches need between them.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,26 +18,42 @@ from sqlalchemy import Connection
 from paperround.catalogue.identity import arxiv_id
 from paperround.catalogue.queries import papers_by_id
 from paperround.catalogue.records import Paper, PaperId
-from paperround.discovery import queries, words
-from paperround.discovery.fusion import reciprocal_rank_fusion
+from paperround.discovery import queries
+from paperround.discovery.duplicates import group_duplicates
+from paperround.discovery.fusion import fuse
 from paperround.discovery.highlights import Span, highlights
+from paperround.discovery.query_language import WORD, Part, Query, parse, printable
+from paperround.discovery.spelling import IN_PAPERS, nearest
+from paperround.discovery.trending import trending_score
 from paperround.discovery.vectors import VectorIndex
+from paperround.discovery.word_index import WordIndex, stem_of
 from paperround.errors import AssetError, UsageError
 
 Mode = Literal["both", "words", "meaning"]
 ModeUsed = Literal["both", "words", "meaning", "identifier"]
+Order = Literal["relevance", "newest", "votes", "trending"]
 Embed = Callable[[str], npt.NDArray[np.float32]]
 
+# How many papers answer a query at most, however many are shown at a time.
 MAX_RESULTS = 1000
 # Longer than the longest abstract on arXiv, so that one can be pasted whole.
 MAX_QUERY_CHARACTERS = 4000
 
-# Meaning counts as much as words: other weights brought nothing, see benchmarks/search.py. How deep
-# each ranking is read is our choice.
-MEANING_WEIGHT = 1.0
-FUSION_DEPTH = 200
-
 _DOI = re.compile(r"(?:https?://(?:dx\.)?doi\.org/|doi:)?(10\.\d{4,9}/\S+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Indexes:
+    """What a search looks into. Without vectors or a model for the query, words alone answer.
+
+    `papers_with` gives the papers that a filter of `runs:` or `verdict:` means, which are known
+    outside the catalogue.
+    """
+
+    words: WordIndex
+    vectors: VectorIndex | None = None
+    embed: Embed | None = None
+    papers_with: Callable[[Part], Collection[PaperId]] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,87 +61,198 @@ class Hit:
     """A paper that answers, with what to show of it.
 
     `score` grows with the rank and compares within one answer only: bm25 for words, the cosine for
-    meaning, the fused sum for both, 1 for a paper that was named by its identifier.
+    meaning, the fused sum for both, 1 for a paper that was named by its identifier. `versions` are
+    near-duplicates of it that answer too and are not shown in places of their own.
     """
 
     paper: Paper
     score: float
     title: tuple[Span, ...]
     abstract: tuple[Span, ...]
+    versions: tuple[Paper, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A part of a query that may be left out, the query without it, and how many that finds."""
+
+    part: str
+    query: str
+    papers: int
 
 
 @dataclass(frozen=True)
 class SearchAnswer:
-    """Papers, best first; `note` tells in a sentence what a person should know about them."""
+    """Papers, best first; `note` tells in a sentence what a person should know about them.
+
+    `total` counts all that answer, at most MAX_RESULTS, where `hits` are those asked for. `facets`
+    count all of them by year, category, source and what they have. `drops` say what to leave out
+    of a query that no paper answers.
+    """
 
     hits: tuple[Hit, ...]
     mode_used: ModeUsed
     note: str | None = None
+    total: int = 0
+    facets: dict[str, list[tuple[str, int]]] | None = None
+    drops: tuple[Drop, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Found:
+    ranked: list[tuple[PaperId, float]]
+    mode_used: Mode
+    # What was searched for in the end, and the stems to mark.
+    query: Query
+    notes: tuple[str, ...]
 
 
 def search(
     connection: Connection,
-    query: str,
+    text: str,
+    indexes: Indexes,
     *,
     n: int = 20,
+    start: int = 0,
     mode: Mode = "both",
-    vectors: VectorIndex | None,
-    embed: Embed | None,
+    order: Order = "relevance",
+    diverse: bool = False,
+    facets: bool = False,
 ) -> SearchAnswer:
-    """At most n papers that answer the query, best first. Any text is a query.
+    """The papers that answer from `start` on, at most n, best first. Any text is a query.
 
-    An arXiv id, a DOI or their address answers with that paper. Phrases "in quotes" must occur.
-    Without vectors or a model to embed the query, words alone answer, and the note says so.
-    Raises UsageError for an unknown mode or an n outside 1..1000.
+    An arXiv id, a DOI or their address answers with that paper. `diverse` gives near-duplicates one
+    place together. Raises UsageError for an unknown mode or order, or an n outside 1..1000.
     """
-    if mode not in get_args(Mode):
-        raise UsageError(f"no search mode '{mode}'; there are {', '.join(get_args(Mode))}")
-    if not 1 <= n <= MAX_RESULTS:
-        raise UsageError(f"{n} results cannot be asked for; ask for 1 to {MAX_RESULTS}")
+    _check(mode, order, n, start)
     notes: list[str] = []
-    if len(query) > MAX_QUERY_CHARACTERS:
-        query = query[:MAX_QUERY_CHARACTERS]
+    if len(text) > MAX_QUERY_CHARACTERS:
+        text = text[:MAX_QUERY_CHARACTERS]
         notes.append(f"Only the first {MAX_QUERY_CHARACTERS:,} characters were searched for.")
-    query = words.printable(query).strip()
-    named = _identified(connection, query)
+    text = printable(text).strip()
+    named = _identified(connection, text)
     if named is not None:
         return named
-    wanted = words.parse(query)
+    wanted = parse(text)
     if not wanted:
         return SearchAnswer((), mode, "There is no word in the query to search for.")
-    among = None
-    if wanted.phrases:
-        among = queries.ids_matching(connection, words.phrases_expression(wanted))
-        if not among:
-            notes.append("No paper has the words in quotes next to each other; without the quotes:")
-            wanted, among = wanted.without_quotes(), None
-    vector, reason = (None, None) if mode == "words" else _embedded(query, vectors, embed)
-    if reason is not None:
-        notes.append(reason)
+    found = _find(wanted, indexes, mode, notes)
+    ranked = found.ranked
+    if not ranked:
+        drops = _drops(found.query, indexes)
+        return SearchAnswer((), found.mode_used, " ".join(found.notes) or None, drops=drops)
+    ranked = _in_order(connection, ranked, order)
+    places = [[paper_id] for paper_id, _ in ranked]
+    if diverse and indexes.vectors is not None:
+        places = group_duplicates([paper_id for paper_id, _ in ranked], indexes.vectors)
+    shown = places[start : start + n]
+    return SearchAnswer(
+        _hits(connection, shown, dict(ranked), _stems(found.query, indexes.words)),
+        found.mode_used,
+        " ".join(found.notes) or None,
+        total=len(places),
+        facets=_facets(indexes, [paper_id for paper_id, _ in ranked]) if facets else None,
+    )
 
+
+def _facets(indexes: Indexes, ids: list[PaperId]) -> dict[str, list[tuple[str, int]]]:
+    found = indexes.words.facets(ids)
+    if indexes.papers_with is not None:
+        running = set(indexes.papers_with(Part("runs:yes", "yes", "runs")))
+        found["runs"] = [("yes", n)] if (n := len(running.intersection(ids))) else []
+    return found
+
+
+def ranking(text: str, indexes: Indexes, mode: Mode = "both") -> list[tuple[PaperId, float]]:
+    """All papers that answer with their scores, best first: the bare list, for evaluation."""
+    wanted = parse(printable(text[:MAX_QUERY_CHARACTERS]).strip())
+    return _find(wanted, indexes, mode, []).ranked if wanted else []
+
+
+def _find(wanted: Query, indexes: Indexes, mode: Mode, notes: list[str]) -> _Found:
+    words, ids_of = indexes.words, indexes.papers_with
+    if wanted.cut:
+        notes.append("Only the first words were searched for.")
+    among = words.matching(wanted, ids_of)
+    if among is not None and not among and wanted.phrases:
+        loose = wanted.without_quotes()
+        among = words.matching(loose, ids_of)
+        if among is None or among:
+            notes.append("No paper has the words in quotes next to each other; without the quotes:")
+            wanted = loose
+    if among is not None and not among:
+        return _Found([], mode, wanted, tuple(notes))
+    wanted = _spelled(wanted, words, notes)
+    vector: npt.NDArray[np.float32] | None = None
+    if mode != "words" and WORD.search(wanted.meaning):
+        vector, reason = _embedded(wanted.meaning, indexes)
+        if reason is not None:
+            notes.append(reason)
     mode_used: Mode = mode if vector is not None else "words"
-    depth = n if mode_used != "both" else max(FUSION_DEPTH, n)
     by_words: list[tuple[PaperId, float]] = []
     by_meaning: list[tuple[PaperId, float]] = []
     if mode_used != "meaning":
-        by_words = words.rank_by_words(connection, wanted, depth)
-        if wanted.cut:
-            notes.append(f"Only the first {words.MAX_WORDS} different words were searched for.")
-    if vector is not None and vectors is not None:
-        by_meaning = vectors.nearest(vector, depth, among=among)
-    ranked = fuse(by_words, by_meaning) if mode_used == "both" else by_words or by_meaning
-    hits = _hits(connection, ranked[:n], words.match_expression(wanted))
-    return SearchAnswer(hits, mode_used, " ".join(notes) or None)
+        by_words = words.rank(wanted, MAX_RESULTS, ids_of)
+    if vector is not None and indexes.vectors is not None:
+        by_meaning = indexes.vectors.nearest(vector, MAX_RESULTS, among=among)
+    ranked = by_words or by_meaning
+    if mode_used == "both" and indexes.vectors is not None and vector is not None:
+        known = {paper_id for paper_id, _ in by_meaning}
+        others = [paper_id for paper_id, _ in by_words if paper_id not in known]
+        cosines = dict(by_meaning) | indexes.vectors.cosines(vector, others)
+        ranked = fuse(dict(by_words), cosines)[:MAX_RESULTS]
+    return _Found(ranked, mode_used, wanted, tuple(notes))
 
 
-def fuse(
-    by_words: Sequence[tuple[PaperId, float]], by_meaning: Sequence[tuple[PaperId, float]]
+def _check(mode: str, order: str, n: int, start: int) -> None:
+    if mode not in get_args(Mode):
+        raise UsageError(f"no search mode '{mode}'; there are {', '.join(get_args(Mode))}")
+    if order not in get_args(Order):
+        raise UsageError(f"no order '{order}'; there are {', '.join(get_args(Order))}")
+    if not 1 <= n <= MAX_RESULTS or start < 0:
+        raise UsageError(f"{n} results cannot be asked for; ask for 1 to {MAX_RESULTS}")
+
+
+def _spelled(wanted: Query, words: WordIndex, notes: list[str]) -> Query:
+    """The query with words that no paper has replaced by the nearest that some have."""
+    for word in wanted.words:
+        if words.papers_with(word):
+            continue
+        (stem, *rest) = words.stems(word) or [""]
+        near = None if rest else nearest(stem, words.vocabulary(IN_PAPERS))
+        if near is not None:
+            wanted = wanted.with_word(word, near)
+            notes.append(f"No paper has “{word}”; searched for “{near}”.")
+    return wanted
+
+
+def _drops(wanted: Query, indexes: Indexes) -> tuple[Drop, ...]:
+    """What a query with no answer could do without, what finds most first."""
+    drops = []
+    for part in wanted.required:
+        rest = wanted.without(part)
+        if rest and (papers := indexes.words.count(rest, indexes.papers_with)):
+            drops.append(Drop(part.typed, rest.typed, papers))
+    return tuple(sorted(drops, key=lambda drop: -drop.papers))
+
+
+def _in_order(
+    connection: Connection, ranked: list[tuple[PaperId, float]], order: Order
 ) -> list[tuple[PaperId, float]]:
-    """Both rankings as one, with the weight that meaning was found to deserve."""
-    return reciprocal_rank_fusion(
-        [[paper_id for paper_id, _ in by_words], [paper_id for paper_id, _ in by_meaning]],
-        weights=[1.0, MEANING_WEIGHT],
-    )
+    if order == "relevance":
+        return ranked
+    values = queries.standing(connection, [paper_id for paper_id, _ in ranked])
+
+    def place(hit: tuple[PaperId, float]) -> float:
+        day, votes, comments = values[hit[0]]
+        if order == "votes":
+            return votes
+        if order == "newest":
+            return day.toordinal() if day else 0
+        return trending_score(day or date.min, votes, comments)
+
+    # Equals stay in the order of their relevance.
+    return sorted((hit for hit in ranked if hit[0] in values), key=place, reverse=True)
 
 
 def _identified(connection: Connection, query: str) -> SearchAnswer | None:
@@ -143,30 +271,41 @@ def _identified(connection: Connection, query: str) -> SearchAnswer | None:
         return None
     if paper_id is None:
         return SearchAnswer((), "identifier", f"{what} is not in this catalogue.")
-    return SearchAnswer(_hits(connection, [(paper_id, 1.0)], None), "identifier")
+    hits = _hits(connection, [[paper_id]], {paper_id: 1.0}, frozenset())
+    return SearchAnswer(hits, "identifier", total=len(hits))
 
 
-def _embedded(
-    query: str, vectors: VectorIndex | None, embed: Embed | None
-) -> tuple[npt.NDArray[np.float32] | None, str | None]:
+def _embedded(query: str, indexes: Indexes) -> tuple[npt.NDArray[np.float32] | None, str | None]:
     """The query's vector, or the reason why there can be no search by meaning."""
-    if vectors is None or len(vectors) == 0:
+    if indexes.vectors is None or len(indexes.vectors) == 0:
         return None, "Searched by words alone: no paper has an embedding yet."
-    if embed is None:
+    if indexes.embed is None:
         return None, "Searched by words alone: the embedding model is not loaded."
     try:
-        return embed(query), None
+        return indexes.embed(query), None
     except AssetError as error:
         return None, f"Searched by words alone: {error}."
 
 
+def _stems(wanted: Query, words: WordIndex) -> frozenset[str]:
+    return frozenset(
+        stem for text in (*wanted.words, *wanted.phrases) for stem in words.stems(text)
+    )
+
+
 def _hits(
-    connection: Connection, ranked: Sequence[tuple[PaperId, float]], expression: str | None
+    connection: Connection,
+    places: Sequence[Sequence[PaperId]],
+    scores: dict[PaperId, float],
+    stems: frozenset[str],
 ) -> tuple[Hit, ...]:
-    # A paper may have gone since the vectors were read: it is left out here.
-    papers = papers_by_id(connection, [paper_id for paper_id, _ in ranked])
-    scores = dict(ranked)
+    # A paper may have gone since it was ranked: it is left out here.
+    every = papers_by_id(connection, [paper_id for place in places for paper_id in place])
+    by_id = {paper.id: paper for paper in every}
+    found = [[by_id[i] for i in place if i in by_id] for place in places]
+    found = [place for place in found if place]
+    shown = highlights([place[0] for place in found], stems, stem_of)
     return tuple(
-        Hit(paper, scores[paper.id], shown.title, shown.abstract)
-        for paper, shown in zip(papers, highlights(connection, papers, expression), strict=True)
+        Hit(paper, scores[paper.id], lit.title, lit.abstract, tuple(versions))
+        for (paper, *versions), lit in zip(found, shown, strict=True)
     )

@@ -1,48 +1,107 @@
-"""What a process keeps between searches: the vectors in memory and the model for queries."""
+"""What a process keeps between searches: both indexes and the model for queries."""
 
+from collections.abc import Callable, Collection
 from typing import cast
 
 from sqlalchemy import Connection, Engine
 
+from paperround.catalogue.queries import papers_by_id
 from paperround.catalogue.records import Paper, PaperId
 from paperround.db import read
 from paperround.discovery.embedding import QueryEmbedder
-from paperround.discovery.search import Mode, SearchAnswer, search
+from paperround.discovery.query_language import Part
+from paperround.discovery.search import Indexes, Mode, Order, SearchAnswer, ranking, search
 from paperround.discovery.similar import similar_papers
 from paperround.discovery.vectors import VectorIndex
-from paperround.settings import Settings
+from paperround.discovery.word_index import WordIndex
+from paperround.settings import Settings, get_settings
 
 
 class Searcher:
     """Search over one database; make one per process and share it between threads.
 
-    Vectors and model are loaded by the first search that needs them.
+    Indexes and model are opened by the first search that needs them. `papers_with` gives the papers
+    that a `runs:` or `verdict:` means.
     """
 
-    def __init__(self, engine: Engine, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings | None = None,
+        papers_with: Callable[[Part], Collection[PaperId]] | None = None,
+    ) -> None:
         """Costs nothing."""
+        settings = settings or get_settings()
         self._engine = engine
-        self._vectors = VectorIndex()
+        self._words = WordIndex(settings.search_dir / "words")
+        self._vectors = VectorIndex(settings.search_dir / "vectors")
         self._embed = QueryEmbedder(settings)
+        self._papers_with = papers_with
 
-    def search(self, query: str, *, n: int = 20, mode: str = "both") -> SearchAnswer:
+    def search(
+        self,
+        query: str,
+        *,
+        n: int = 20,
+        start: int = 0,
+        mode: str = "both",
+        order: str = "relevance",
+        diverse: bool = False,
+        facets: bool = False,
+    ) -> SearchAnswer:
         """`search.search` over the database as it is now."""
         with read(self._engine) as connection:
             return search(
                 connection,
                 query,
+                self._indexes(connection, mode),
                 n=n,
+                start=start,
                 # `search` itself refuses what is none.
                 mode=cast(Mode, mode),
-                vectors=None if mode == "words" else self._fresh_vectors(connection),
-                embed=self._embed,
+                order=cast(Order, order),
+                diverse=diverse,
+                facets=facets,
             )
+
+    def ranking(self, query: str, *, mode: str = "both") -> list[tuple[PaperId, float]]:
+        """All papers that answer with their scores, best first."""
+        with read(self._engine) as connection:
+            return ranking(query, self._indexes(connection, mode), cast(Mode, mode))
 
     def similar(self, paper_id: PaperId, *, n: int = 6) -> list[Paper]:
         """`similar.similar_papers` over the database as it is now."""
         with read(self._engine) as connection:
-            return similar_papers(connection, paper_id, self._fresh_vectors(connection), n)
+            indexes = self._indexes(connection, "both")
+            return similar_papers(connection, paper_id, indexes, n)
 
-    def _fresh_vectors(self, connection: Connection) -> VectorIndex:
+    def titles(self, beginning: str, *, n: int = 8) -> list[Paper]:
+        """Papers whose title has these words next to each other, the last one only begun."""
+        with read(self._engine) as connection:
+            self._words.refresh(connection)
+            return papers_by_id(connection, self._words.titles(beginning, n))
+
+    def refresh(self) -> bool:
+        """Whether both indexes hold all that the database does now."""
+        with read(self._engine) as connection:
+            self._vectors.refresh(connection)
+            return self._words.refresh(connection)
+
+    def rebuild(self) -> None:
+        """Makes both indexes anew from the database."""
+        with read(self._engine) as connection:
+            self._words.rebuild(connection)
+            self._vectors.rebuild(connection)
+
+    def faults(self) -> list[str]:
+        """Where the indexes differ from the database, each in a sentence; changes nothing."""
+        with read(self._engine) as connection:
+            faults = [self._words.fault(connection), self._vectors.fault(connection)]
+        return [f"{fault}; `paperround check --repair` makes it anew" for fault in faults if fault]
+
+    def _indexes(self, connection: Connection, mode: str) -> Indexes:
+        self._words.refresh(connection)
+        if mode == "words":
+            return Indexes(self._words, papers_with=self._papers_with)
         self._vectors.refresh(connection)
-        return self._vectors
+        return Indexes(self._words, self._vectors, self._embed, self._papers_with)

@@ -1,68 +1,187 @@
-"""Search by meaning: every paper's vector in memory, compared with the query's, exactly.
+"""Search by meaning: every paper's vector in files of this machine, compared with the query's.
 
-Below some 300,000 papers a plain product of matrix and vector answers in tens of milliseconds and
-is never wrong; an approximate index would have to be built, tuned and kept in step. The `embedding`
-table is the truth, in float16; this is a copy of it in float32, 1.5 kB a paper (115 MB for 75,000),
-because NumPy multiplies float16 some twenty times slower.
+The `embedding` table is the truth. Beside it lie, memory-mapped and shared by all processes, a
+sketch of every vector (the signs of its 384 numbers around their mean: 48 bytes) and the vectors in
+float16. A query's sketch is compared with all sketches, which takes 10 ms for a million papers on
+one core; the cosine with the query decides among the nearest thousand. How many of the true nearest
+are found stands in benchmarks/results/search-scale.md.
+
+What is new since the files were written is held in memory and compared exactly; when there is much
+of it, the files are made anew beside the old ones, which are searched until then.
 """
 
+import json
+import shutil
 import threading
-from collections.abc import Collection
+import uuid
+import zlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock, Timeout
 from sqlalchemy import Connection
 
 from paperround.catalogue.records import PaperId
 from paperround.discovery import queries
 from paperround.discovery.embedding import DIMENSIONS, MODEL
+from paperround.log import get_logger
+
+_FORMAT = 1
+_LANES = DIMENSIONS // 64
+# So many of the nearest sketches have their cosine computed.
+RESCORED = 1_000
+# Fewer vectors than these are held in memory, without files.
+SMALLEST_FILE = 4_096
+# The part of the files' vectors that may be newer than the files.
+_NEW_SHARE = 0.1
+# Sketches that are compared at a time: what fits the processor's cache.
+_BLOCK = 1 << 16
+# Of so many allowed papers the cosines are computed, without a look at sketches.
+_FEW = 20_000
+_BATCH = 8_192
+_SAMPLE = 20_000
+
+_Floats = npt.NDArray[np.float32]
+_Halves = npt.NDArray[np.float16]
+_Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _State:
+    """Of which database the files are, and up to which of its numbers."""
+
+    database: int
+    number: int
+    change: int
+    model: str
+    count: int
+    crc32: int
+    format: int = _FORMAT
+
+
+@dataclass(frozen=True)
+class _Files:
+    """A folder's arrays, memory-mapped."""
+
+    folder: Path
+    state: _State
+    # (papers,), ascending.
+    ids: _Ids
+    # (6, papers): by lane, so that comparing runs along memory.
+    sketches: npt.NDArray[np.uint64]
+    # (papers, 384), unit length.
+    vectors: _Halves
+    # (384,)
+    mean: _Floats
 
 
 @dataclass(frozen=True)
 class _Snapshot:
     """What searches read; replaced as a whole, never changed, so that readers need no lock."""
 
-    # (papers,), ascending.
-    ids: npt.NDArray[np.int64]
-    # (papers, 384), unit length.
-    vectors: npt.NDArray[np.float32]
-    # The highest number of a write that is in here.
-    number: int
+    files: _Files | None
+    # Which of the files' papers are gone or newer in memory; their rows.
+    stale: npt.NDArray[np.int64]
+    # (new papers,), ascending, and (new papers, 384).
+    ids: _Ids
+    vectors: _Floats
+    # (database, number of the last embedding, number of the last change)
+    seen: tuple[int, int, int]
 
 
-_EMPTY = _Snapshot(np.zeros(0, np.int64), np.zeros((0, DIMENSIONS), np.float32), 0)
+_EMPTY = _Snapshot(
+    None,
+    np.zeros(0, np.int64),
+    np.zeros(0, np.int64),
+    np.zeros((0, DIMENSIONS), np.float32),
+    (0, 0, 0),
+)
 
 
 class VectorIndex:
     """The vectors of all papers of one model. Threads may search and refresh at the same time."""
 
-    def __init__(self, model: str = MODEL) -> None:
-        """Empty until `refresh`."""
+    def __init__(self, folder: Path | None = None, model: str = MODEL) -> None:
+        """Empty until `refresh`. Without a folder everything is held in memory."""
+        self._folder = folder
         self._model = model
         self._lock = threading.Lock()
         self._snapshot = _EMPTY
 
     def __len__(self) -> int:
         """How many papers have a vector."""
-        return len(self._snapshot.ids)
+        snapshot = self._snapshot
+        filed = 0 if snapshot.files is None else len(snapshot.files.ids) - len(snapshot.stale)
+        return filed + len(snapshot.ids)
 
     def refresh(self, connection: Connection) -> bool:
         """Whether anything had changed in the database; it is all in here afterwards.
 
-        Where nothing has, this costs one look at an index. New and changed vectors are read alone;
-        after a deletion all are read again.
+        Where nothing has, this costs two looks at indexes. New and changed vectors are read alone.
         """
         with self._lock:
-            before = self._snapshot
             count, number = queries.embedding_state(connection, self._model)
-            if (count, number) == (len(before.ids), before.number):
+            database, change = queries.change_state(connection)
+            seen = (database, number, change)
+            before = self._snapshot
+            if seen == before.seen and _size(before) == count:
                 return False
-            after = self._with_changes(connection, before, number)
-            if len(after.ids) != count:
-                after = self._with_changes(connection, _EMPTY, number)
-            self._snapshot = after
-            return True
+            has_changed = (_size(before), before.seen[1]) != (count, number)
+            files = self._current_files(database, number, change)
+            snapshot = self._since(connection, files, seen)
+            n_filed = 0 if files is None else len(files.ids)
+            too_new = len(snapshot.ids) > max(SMALLEST_FILE, _NEW_SHARE * n_filed)
+            if self._folder is not None and (too_new or _size(snapshot) != count):
+                files = self._written(connection, seen, count) or files
+                snapshot = self._since(connection, files, seen)
+            elif _size(snapshot) != count:
+                snapshot = self._since(connection, None, seen)
+            self._snapshot = snapshot
+            return has_changed
+
+    def rebuild(self, connection: Connection) -> None:
+        """Writes the files anew, whatever state they are in."""
+        with self._lock:
+            count, number = queries.embedding_state(connection, self._model)
+            seen = (
+                *queries.change_state(connection)[:1],
+                number,
+                queries.change_state(connection)[1],
+            )
+            files = self._written(connection, seen, count) if count > SMALLEST_FILE else None
+            self._snapshot = self._since(connection, files, seen)
+
+    def fault(self, connection: Connection) -> str | None:
+        """How its files differ from the database; None where they do not, or there are none yet.
+
+        Files that only lag behind have no fault: the next search reads what is newer.
+        """
+        if self._folder is None or not (self._folder / "current").exists():
+            return None
+        _, number = queries.embedding_state(connection, self._model)
+        database, change = queries.change_state(connection)
+        with self._lock:
+            files = self._current_files(database, number, change)
+        if files is None:
+            return "the files of vectors are damaged or of another database"
+        newer = {
+            i for i, _ in queries.embeddings_after(connection, self._model, files.state.number)
+        }
+        late = newer | set(queries.removed_since(connection, files.state.change))
+        for some_ids, some in queries.all_embeddings(connection, self._model, _BATCH):
+            rows, there = _rows_of(files.ids, np.array(some_ids, dtype=np.int64))
+            fresh = np.array([i not in late for i in some_ids])
+            if not there[fresh].all():
+                return "the files of vectors lack papers"
+            own = np.frombuffer(some, dtype=np.float16).reshape(-1, DIMENSIONS)
+            kept = fresh[there]
+            if not np.array_equal(files.vectors[rows[kept]], own[there][kept]):
+                return "the files of vectors differ from the papers' embeddings"
+        return None
 
     def nearest(
         self,
@@ -70,43 +189,251 @@ class VectorIndex:
         n: int,
         exclude: Collection[PaperId] = (),
         among: Collection[PaperId] | None = None,
+        rescored: int = RESCORED,
     ) -> list[tuple[PaperId, float]]:
         """The n nearest papers with their cosine (-1 to 1), nearest first; equals by lower id.
 
         `vector` is of unit length, shape (384,). `among` keeps to these papers where it is given.
         """
         snapshot = self._snapshot
-        scores = snapshot.vectors @ np.asarray(vector, dtype=np.float32)
-        allowed = np.ones(len(scores), dtype=bool)
-        if among is not None:
-            allowed = np.isin(snapshot.ids, np.fromiter(among, np.int64, len(among)))
-        if exclude:
-            allowed &= ~np.isin(snapshot.ids, np.fromiter(exclude, np.int64, len(exclude)))
+        query = np.asarray(vector, dtype=np.float32)
+        wanted = None if among is None else np.fromiter(among, np.int64, len(among))
+        unwanted = np.fromiter(exclude, np.int64, len(exclude))
+        ids, scores = [snapshot.ids], [snapshot.vectors @ query]
+        if snapshot.files is not None:
+            rows = _near_rows(snapshot, query, wanted, max(rescored, 2 * n) + len(unwanted))
+            ids.append(np.asarray(snapshot.files.ids[rows]))
+            scores.append(snapshot.files.vectors[rows].astype(np.float32) @ query)
+        every_id, every_score = np.concatenate(ids), np.concatenate(scores)
+        allowed = np.ones(len(every_id), dtype=bool)
+        if wanted is not None:
+            allowed = np.isin(every_id, wanted)
+        if len(unwanted):
+            allowed &= ~np.isin(every_id, unwanted)
         candidates = np.flatnonzero(allowed)
         if 0 < n < len(candidates):
-            best = np.argpartition(-scores[candidates], n - 1)[:n]
-            candidates = candidates[best]
-        order = np.lexsort((snapshot.ids[candidates], -scores[candidates]))
+            candidates = candidates[np.argpartition(-every_score[candidates], n - 1)[:n]]
+        order = np.lexsort((every_id[candidates], -every_score[candidates]))
         return [
-            (PaperId(int(snapshot.ids[row])), float(scores[row])) for row in candidates[order][:n]
+            (PaperId(int(every_id[row])), float(every_score[row])) for row in candidates[order][:n]
         ]
 
-    def vector_of(self, paper_id: PaperId) -> npt.NDArray[np.float32] | None:
-        """The paper's vector, shape (384,); None where it has none yet."""
-        snapshot = self._snapshot
-        row = int(np.searchsorted(snapshot.ids, paper_id))
-        if row == len(snapshot.ids) or snapshot.ids[row] != paper_id:
-            return None
-        vector: npt.NDArray[np.float32] = snapshot.vectors[row]
-        return vector
+    def cosines(
+        self, vector: npt.NDArray[np.floating], ids: Collection[PaperId]
+    ) -> dict[PaperId, float]:
+        """The cosine of each of these papers that has a vector."""
+        found = self.vectors_of(ids)
+        query = np.asarray(vector, dtype=np.float32)
+        return {paper_id: float(own @ query) for paper_id, own in found.items()}
 
-    def _with_changes(self, connection: Connection, before: _Snapshot, number: int) -> _Snapshot:
-        changes = queries.embeddings_after(connection, self._model, before.number)
-        new_ids = np.array([paper_id for paper_id, _ in changes], dtype=np.int64)
+    def vectors_of(self, ids: Collection[PaperId]) -> dict[PaperId, _Floats]:
+        """The vectors, shape (384,), of those of the papers that have one."""
+        snapshot = self._snapshot
+        wanted = np.fromiter(ids, np.int64, len(ids))
+        found: dict[PaperId, _Floats] = {}
+        rows, there = _rows_of(snapshot.ids, wanted)
+        for paper_id, row in zip(wanted[there], rows, strict=True):
+            found[PaperId(int(paper_id))] = snapshot.vectors[row]
+        if snapshot.files is not None:
+            rows, there = _rows_of(snapshot.files.ids, wanted)
+            fresh = ~np.isin(rows, snapshot.stale)
+            gathered = snapshot.files.vectors[rows[fresh]].astype(np.float32)
+            for paper_id, own in zip(wanted[there][fresh], gathered, strict=True):
+                found[PaperId(int(paper_id))] = own
+        return found
+
+    def vector_of(self, paper_id: PaperId) -> _Floats | None:
+        """The paper's vector, shape (384,); None where it has none yet."""
+        return self.vectors_of([paper_id]).get(paper_id)
+
+    def _since(
+        self, connection: Connection, files: _Files | None, seen: tuple[int, int, int]
+    ) -> _Snapshot:
+        """The files with all that the database has beyond them."""
+        after = 0 if files is None else files.state.number
+        changes = queries.embeddings_after(connection, self._model, after)
+        ids = np.array([paper_id for paper_id, _ in changes], dtype=np.int64)
         joined = b"".join(vector for _, vector in changes)
-        new_vectors = np.frombuffer(joined, dtype=np.float16).reshape(-1, DIMENSIONS)
-        kept = ~np.isin(before.ids, new_ids)
-        ids = np.concatenate([before.ids[kept], new_ids])
+        vectors = np.frombuffer(joined, dtype=np.float16).reshape(-1, DIMENSIONS)
         order = np.argsort(ids)
-        vectors = np.concatenate([before.vectors[kept], new_vectors.astype(np.float32)])[order]
-        return _Snapshot(ids[order], vectors, number)
+        stale = np.zeros(0, np.int64)
+        if files is not None:
+            gone = queries.removed_since(connection, files.state.change)
+            replaced = np.concatenate([ids, np.array(gone, dtype=np.int64)])
+            stale = np.unique(_rows_of(files.ids, replaced)[0])
+        return _Snapshot(files, stale, ids[order], vectors[order].astype(np.float32), seen)
+
+    def _current_files(self, database: int, number: int, change: int) -> _Files | None:
+        """What the folder says is current, where it is whole and of this database's past."""
+        if self._folder is None:
+            return None
+        try:
+            name = (self._folder / "current").read_text(encoding="utf-8").strip()
+        except OSError:
+            return None
+        folder = self._folder / Path(name).name
+        opened = self._snapshot.files
+        files = opened if opened is not None and opened.folder == folder else _opened(folder)
+        if files is None or files.state.model != self._model or files.state.database != database:
+            return None
+        return files if files.state.number <= number and files.state.change <= change else None
+
+    def _written(
+        self, connection: Connection, seen: tuple[int, int, int], count: int
+    ) -> _Files | None:
+        """New files of all vectors; None where another process is writing them."""
+        assert self._folder is not None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self._folder / "lock", timeout=0):
+                folder = self._folder / f"vectors-{uuid.uuid4().hex[:12]}"
+                folder.mkdir()
+                _write_arrays(folder, connection, self._model, seen, count)
+                draft = self._folder / ".current"
+                draft.write_text(folder.name, encoding="utf-8")
+                draft.replace(self._folder / "current")
+                for old in self._folder.glob("vectors-*"):
+                    if old != folder:
+                        # Whoever still reads them has the files open.
+                        shutil.rmtree(old, ignore_errors=True)
+        except Timeout:
+            return None
+        get_logger().info("vectors.written", papers=count)
+        return _opened(folder)
+
+
+def sketch(vectors: _Floats, mean: _Floats) -> npt.NDArray[np.uint64]:
+    """The signs of (n, 384) numbers around their mean, shape (n, 6)."""
+    bits = np.packbits(vectors > mean, axis=1)
+    return np.ascontiguousarray(bits).view(np.uint64)
+
+
+def distances(
+    sketches: npt.NDArray[np.uint64], query: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.uint16]:
+    """In how many of the 384 signs each of (6, papers) sketches differs from the query's (6,)."""
+    n = sketches.shape[1]
+    found = np.zeros(n, dtype=np.uint16)
+    differing = np.empty(min(n, _BLOCK), dtype=np.uint64)
+    count = np.empty(min(n, _BLOCK), dtype=np.uint8)
+    for start in range(0, n, _BLOCK):
+        end = min(n, start + _BLOCK)
+        here, differs, counted = found[start:end], differing[: end - start], count[: end - start]
+        for lane in range(_LANES):
+            np.bitwise_xor(sketches[lane, start:end], query[lane], out=differs)
+            np.bitwise_count(differs, out=counted)
+            np.add(here, counted, out=here)
+    return found
+
+
+def _near_rows(
+    snapshot: _Snapshot, query: _Floats, wanted: _Ids | None, n: int
+) -> npt.NDArray[np.int64]:
+    """Rows of the files worth a cosine: at least n where there are as many, none of them stale."""
+    files = snapshot.files
+    assert files is not None
+    if wanted is not None:
+        rows, _ = _rows_of(files.ids, wanted)
+        rows = rows[~np.isin(rows, snapshot.stale)]
+        if len(rows) <= max(_FEW, n):
+            return rows
+    own = sketch(query[None, :], files.mean)[0]
+    far = distances(files.sketches, own)
+    never = np.uint16(DIMENSIONS + 1)
+    if wanted is not None:
+        kept = far[rows]
+        far = np.full(len(far), never)
+        far[rows] = kept
+    far[snapshot.stale] = never
+    # Distances are small whole numbers: counting them finds the n-th without sorting any.
+    counts = np.bincount(far, minlength=DIMENSIONS + 2)[: DIMENSIONS + 1]
+    reach = int(np.searchsorted(np.cumsum(counts), n))
+    return np.flatnonzero(far <= min(reach, DIMENSIONS))
+
+
+def _rows_of(ids: _Ids, wanted: _Ids) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Where those of the wanted stand that are among the ascending ids, and which they are."""
+    if not len(ids) or not len(wanted):
+        return np.zeros(0, np.int64), np.zeros(len(wanted), dtype=bool)
+    rows = np.searchsorted(ids, wanted)
+    there = ids[np.minimum(rows, len(ids) - 1)] == wanted
+    return rows[there], there
+
+
+def _size(snapshot: _Snapshot) -> int:
+    filed = 0 if snapshot.files is None else len(snapshot.files.ids) - len(snapshot.stale)
+    return filed + len(snapshot.ids)
+
+
+def _write_arrays(
+    folder: Path, connection: Connection, model: str, seen: tuple[int, int, int], count: int
+) -> None:
+    mean = _mean(connection, model, count)
+    ids = _new_array(folder / "ids.npy", np.int64, (count,))
+    sketches = _new_array(folder / "sketches.npy", np.uint64, (_LANES, count))
+    vectors = _new_array(folder / "vectors.npy", np.float16, (count, DIMENSIONS))
+    start = 0
+    for some_ids, some in queries.all_embeddings(connection, model, _BATCH):
+        end = start + len(some_ids)
+        rows = np.frombuffer(some, dtype=np.float16).reshape(-1, DIMENSIONS)
+        ids[start:end] = some_ids
+        vectors[start:end] = rows
+        sketches[:, start:end] = sketch(rows.astype(np.float32), mean).T
+        start = end
+    for array in (ids, sketches, vectors):
+        array.flush()
+    np.save(folder / "mean.npy", mean)
+    database, number, change = seen
+    state = _State(database, number, change, model, count, _crc32(ids, sketches))
+    (folder / "state.json").write_text(json.dumps(vars(state)), encoding="utf-8")
+
+
+def _new_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+
+def _mean(connection: Connection, model: str, count: int) -> _Floats:
+    sample = queries.some_embeddings(connection, model, max(1, count // _SAMPLE))
+    rows = np.frombuffer(sample, dtype=np.float16).reshape(-1, DIMENSIONS)
+    if not len(rows):
+        return np.zeros(DIMENSIONS, np.float32)
+    mean: _Floats = rows.astype(np.float32).mean(axis=0)
+    return mean
+
+
+def _opened(folder: Path) -> _Files | None:
+    """The folder's files; None where they are not whole."""
+    try:
+        state = _State(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
+        arrays = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r")
+            for name in ("ids", "sketches", "vectors")
+        }
+        mean = np.load(folder / "mean.npy")
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        get_logger().warning("vectors.damaged", folder=folder.name, error=str(error))
+        return None
+    shapes = [arrays["ids"].shape, arrays["sketches"].shape, arrays["vectors"].shape, mean.shape]
+    n = state.count
+    if (
+        state.format != _FORMAT
+        or shapes != [(n,), (_LANES, n), (n, DIMENSIONS), (DIMENSIONS,)]
+        or _crc32(arrays["ids"], arrays["sketches"]) != state.crc32
+    ):
+        get_logger().warning("vectors.damaged", folder=folder.name, error="not what was written")
+        return None
+    return _Files(folder, state, arrays["ids"], arrays["sketches"], arrays["vectors"], mean)
+
+
+def _crc32(*arrays: npt.NDArray[Any]) -> int:
+    checksum = 0
+    for array in arrays:
+        for part in _parts(array):
+            checksum = zlib.crc32(part, checksum)
+    return checksum
+
+
+def _parts(array: npt.NDArray[Any]) -> Iterator[bytes]:
+    flat = array.reshape(-1)
+    for start in range(0, len(flat), 1 << 20):
+        yield flat[start : start + (1 << 20)].tobytes()

@@ -11,13 +11,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import paperround
+from paperround.catalogue.records import PaperId
 from paperround.db import open_database, write
+from paperround.discovery.query_language import Part
 from paperround.discovery.searching import Searcher
 from paperround.errors import ForbiddenError, UsageError
 from paperround.log import get_logger
 from paperround.runs.records import keep_shipped
 from paperround.runs.rooms import InstalledRooms, Room
 from paperround.settings import Settings
+from paperround.verdicts import papers_with
 from paperround.web import failures, guard
 from paperround.web.api import claims as api_claims
 from paperround.web.api import papers as api_papers
@@ -62,10 +65,14 @@ def create_app(
     installed = InstalledRooms(on_change=keep)
     for slug, reason in installed.now()[1].items():
         log.warning("room.broken", slug=slug, reason=reason)
+
+    def found(part: Part) -> Collection[PaperId]:
+        return papers_with(engine, installed.now()[0].values(), part)
+
     site = Site(
         settings=settings,
         engine=engine,
-        searcher=Searcher(engine, settings),
+        searcher=Searcher(engine, settings, found),
         local_only=local_only,
         worker=worker,
         hosts=frozenset(hosts),

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Path, Query
 from paperround.catalogue.queries import paper_by_key, papers_by_id
 from paperround.db import read
 from paperround.discovery.feed import Order, Period, feed
-from paperround.discovery.search import Mode
+from paperround.discovery.search import MAX_RESULTS, Mode
+from paperround.discovery.search import Order as SearchOrder
 from paperround.errors import NotFoundError
 from paperround.web import claims
 from paperround.web.api.shapes import (
@@ -101,15 +102,26 @@ def search(
     site: SiteHere,
     q: Annotated[str, Query(min_length=1, examples=["sequential redundancy"])],
     mode: Annotated[Mode, Query(examples=["both"])] = "both",
+    order: Annotated[SearchOrder, Query(examples=["relevance"])] = "relevance",
+    diverse: Annotated[bool, Query(description="versions of a paper take one place")] = True,
+    page: Annotated[int, Query(ge=1, le=MAX_RESULTS)] = 1,
     n: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 20,
 ) -> SearchOut:
-    """Papers that answer a query, best first."""
-    answer = site.searcher.search(q, n=n, mode=mode)
+    """Papers that answer a query, best first. `/help` says what a query may hold."""
+    answer = site.searcher.search(
+        q, n=n, start=(page - 1) * n, mode=mode, order=order, diverse=diverse, facets=True
+    )
+    follows = None
+    if page * n < answer.total:
+        follows = _next("search", q=q, mode=mode, order=order, diverse=diverse, page=page + 1, n=n)
     return SearchOut(
         query=q,
         mode=answer.mode_used,
         note=answer.note,
+        total=answer.total,
         hits=[HitOut.of(hit) for hit in answer.hits],
+        facets={name: dict(values) for name, values in (answer.facets or {}).items()},
+        next=follows,
     )
 
 

@@ -126,20 +126,29 @@ class HitOut(BaseModel):
 
     score: float
     paper: PaperOut
+    versions: list[PaperOut]
 
     @classmethod
     def of(cls, hit: Hit) -> Self:
         """The shape of a hit."""
-        return cls(score=hit.score, paper=PaperOut.of(hit.paper))
+        versions = [PaperOut.of(paper) for paper in hit.versions]
+        return cls(score=hit.score, paper=PaperOut.of(hit.paper), versions=versions)
 
 
 class SearchOut(BaseModel):
-    """Papers that answer, best first; `mode` is how the search was done in the end."""
+    """Papers that answer, best first; `mode` is how the search was done in the end.
+
+    `total` is at most 1,000, which is where a search stops; `facets` count those papers. `next` is
+    the address of the following page.
+    """
 
     query: str
     mode: str
     note: str | None
+    total: int
     hits: list[HitOut]
+    facets: dict[str, dict[str, int]]
+    next: str | None
 
 
 class RunnableOut(BaseModel):

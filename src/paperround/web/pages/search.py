@@ -1,43 +1,154 @@
-"""Search by words and by meaning."""
+"""Search by words and by meaning: the page, its feed, and titles while a person types."""
 
+from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from paperround.db import read
-from paperround.discovery.search import Mode
+from paperround.discovery.query_language import parse
+from paperround.discovery.search import MAX_RESULTS, Mode, Order, SearchAnswer
 from paperround.web import claims
-from paperround.web.rendering import render
+from paperround.web.rendering import environment, kept_response, render
 from paperround.web.site import SiteHere
 
 router = APIRouter()
 
 HITS_PER_PAGE = 20
-MAX_HITS = 200
+_FEED_PAPERS = 50
+_TITLES = 8
+# What a facet is called in a query, and of how many values each shows its count.
+_FACETS = (("year", "year", 8), ("category", "cat", 10), ("has", "has", 5), ("source", "source", 6))
+
+Text = Annotated[str, Query(max_length=5000)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an address asks for; `address` gives the address of a change of it."""
+
+    q: str
+    mode: str
+    order: str
+    diverse: bool
+    page: int
+
+    def address(self, path: str = "/search", **changed: object) -> str:
+        """The address of the same search with something changed; the first page unless named."""
+        values = {**vars(self), "page": 1, **changed}
+        shown = {"q": values["q"]}
+        for name, usual in (("mode", "both"), ("order", "relevance"), ("page", 1)):
+            if values[name] != usual:
+                shown[name] = values[name]
+        if not values["diverse"]:
+            shown["diverse"] = "0"
+        return f"{path}?{urlencode(shown)}"
+
+
+@dataclass(frozen=True)
+class Facet:
+    """A value that papers of the answer have, and the address of those that have it."""
+
+    says: str
+    papers: int
+    address: str
 
 
 @router.get("/search")
 def search(
     request: Request,
     site: SiteHere,
-    q: Annotated[str, Query()] = "",
+    q: Text = "",
     mode: Annotated[Mode, Query()] = "both",
-    n: Annotated[int, Query(ge=1, le=MAX_HITS)] = HITS_PER_PAGE,
+    order: Annotated[Order, Query()] = "relevance",
+    diverse: Annotated[bool, Query()] = True,
+    page: Annotated[int, Query(ge=1, le=MAX_RESULTS // HITS_PER_PAGE)] = 1,
 ) -> Response:
     """The papers that answer the query, best first."""
-    query = q.strip()
-    answer = site.searcher.search(query, n=n, mode=mode) if query else None
+    asked = Asked(q.strip(), mode, order, diverse, page)
+    answer = None
+    if asked.q:
+        answer = site.searcher.search(
+            asked.q,
+            n=HITS_PER_PAGE,
+            start=(page - 1) * HITS_PER_PAGE,
+            mode=mode,
+            order=order,
+            diverse=diverse,
+            facets=True,
+        )
     with read(site.engine) as connection:
         tallies = claims.tallies(connection, site) if answer and answer.hits else {}
-    full = answer is not None and len(answer.hits) == n < MAX_HITS
+    n_pages = -(-answer.total // HITS_PER_PAGE) if answer else 0
+    query = parse(asked.q)
     return render(
         request,
         "search.html",
-        q=query,
-        mode=mode,
+        q=asked.q,
+        asked=asked,
         answer=answer,
-        more=min(n + HITS_PER_PAGE, MAX_HITS) if full else None,
+        counted=_counted(answer),
+        n_pages=n_pages,
         tallies=tallies,
+        chosen=[(part.typed, asked.address(q=query.without(part).typed)) for part in query.filters],
+        facets=_facets(asked, answer),
     )
+
+
+@router.get("/search.atom")
+def search_atom(request: Request, site: SiteHere, q: Text, mode: Mode = "both") -> Response:
+    """The newest of the papers that answer a query, for a reader of feeds."""
+    query = q.strip()
+    answer = site.searcher.search(query, n=_FEED_PAPERS, mode=mode, order="newest", diverse=True)
+    base = str(request.base_url).rstrip("/")
+    asked = Asked(query, mode, "relevance", True, 1)
+    body = (
+        environment()
+        .get_template("search.atom")
+        .render(
+            q=query,
+            base=base,
+            page=base + asked.address(),
+            feed=base + asked.address("/search.atom"),
+            papers=[hit.paper for hit in answer.hits],
+        )
+    )
+    return kept_response(request, body, "application/atom+xml", {"cache-control": "no-cache"})
+
+
+@router.get("/search/titles")
+def titles(
+    request: Request, site: SiteHere, q: Annotated[str, Query(max_length=400)] = ""
+) -> Response:
+    """Links to papers whose title has the words that are being typed."""
+    found = site.searcher.titles(q, n=_TITLES) if len(q.strip()) > 2 else []
+    return render(request, "_titles.html", papers=found)
+
+
+def _counted(answer: SearchAnswer | None) -> str:
+    """How many papers answer, in words: a search stops at a thousand."""
+    if answer is None or not answer.total:
+        return ""
+    if answer.total >= MAX_RESULTS:
+        return f"The first {MAX_RESULTS:,} papers"
+    return f"{answer.total:,} papers" if answer.total > 1 else "1 paper"
+
+
+def _facets(asked: Asked, answer: SearchAnswer | None) -> list[tuple[str, list[Facet]]]:
+    """By name, the values that tell the papers of the answer apart."""
+    if answer is None or not answer.facets:
+        return []
+    shown = []
+    for name, field, n in (*_FACETS, ("runs", "runs", 1)):
+        values = answer.facets.get(name, [])[:n]
+        facets = [
+            Facet(value, papers, asked.address(q=f"{asked.q} {field}:{value}"))
+            for value, papers in values
+            if f"{field}:{value}".lower() not in asked.q.lower().split()
+        ]
+        if facets:
+            shown.append((name, facets))
+    return shown

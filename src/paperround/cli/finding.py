@@ -1,0 +1,23 @@
+"""Search as the command line has it: over this machine's database, rooms and results."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+
+if TYPE_CHECKING:
+    from paperround.catalogue.records import PaperId
+    from paperround.discovery.query_language import Part
+    from paperround.discovery.searching import Searcher
+
+
+def searcher_over(engine: Engine) -> "Searcher":
+    """A searcher that knows which papers run here, and what came of it."""
+    from paperround.discovery.searching import Searcher
+    from paperround.runs.rooms import find_rooms
+    from paperround.verdicts import papers_with
+
+    def found(part: "Part") -> "Collection[PaperId]":
+        return papers_with(engine, find_rooms()[0].values(), part)
+
+    return Searcher(engine, papers_with=found)
