@@ -111,9 +111,8 @@ def measure_gain(run: Run, plan: Plan, trained: Found, split: Split, claim: str)
     pooled = ((stdev(base) ** 2 + stdev(ours) ** 2) / 2) ** 0.5
     run.measure("non-inferior", (fmean(ours) - fmean(base)) / pooled, baseline=level[SSD])
     run.measure("time-is-used", level[OURS] / level[CONTROL] - 1, baseline=level[CONTROL])
-    if plan is BEAUTY:
-        above = level[OURS] / level[BUCKETS] - 1
-        run.measure("mask-against-buckets", above, baseline=level[BUCKETS])
+    above = level[OURS] / level[BUCKETS] - 1
+    run.measure("mask-against-buckets", above, baseline=level[BUCKETS])
     apart = max(abs(level[name] / level[SASREC] - 1) for name in level)
     run.measure("near-sasrec", apart, baseline=level[SASREC])
     rows = []

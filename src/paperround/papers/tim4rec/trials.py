@@ -78,7 +78,7 @@ QUICK = Plan(
 )
 MOVIELENS = Plan(
     name="MovieLens-100K",
-    newest=34,
+    newest=28,
     d_model=64,
     n_layers=2,
     dropout=0.3,
@@ -88,8 +88,7 @@ MOVIELENS = Plan(
     patience=4,
     # Half of the gaps are 0, most others minutes: buckets of days would see none of them.
     bucket_unit_s=10.0,
-    models=(SSD, OURS, CONTROL, SASREC),
-    alone=(BUCKETS,),
+    models=(SSD, OURS, CONTROL, BUCKETS, SASREC),
 )
 BEAUTY = Plan(
     name="Amazon Beauty, 6,000 users",
@@ -99,7 +98,7 @@ BEAUTY = Plan(
     dropout=0.4,
     batch_size=32,
     learning_rate=2e-3,
-    epochs=7,
+    epochs=5,
     patience=4,
     bucket_unit_s=DAY_S,
     models=(SSD, OURS, CONTROL, BUCKETS, SASREC),
