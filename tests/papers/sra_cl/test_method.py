@@ -166,7 +166,7 @@ def test_weights_are_the_equation_written_out():
     scores = []
     for text in texts[0]:
         pair = torch.cat([adapted, synthesis.adapter(text)])
-        score = float(synthesis.attention.weight[0] @ pair)
+        score = (synthesis.attention.weight[0] @ pair).item()
         scores.append(math.exp(score if score > 0 else 0.2 * score))
     expected = torch.tensor([[score / sum(scores) for score in scores]])
     torch.testing.assert_close(synthesis.weights(anchor, texts).detach(), expected)
