@@ -126,9 +126,9 @@ PLANS = {
         batch_size=64,
         learning_rate=2e-3,
         epochs=12,
-        eval_every=3,
+        eval_every=4,
         variants=(BASE, RANDOM, FULL),
-        alone=("only L_CS", "only L_IS", "DuoRec"),
+        alone=("DuoRec",),
         states="stale",
     ),
 }
