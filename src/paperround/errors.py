@@ -50,3 +50,7 @@ class MissingExtraError(PaperroundError):
 
 class TrainingError(PaperroundError):
     """A training cannot go on; the message says where it stopped and what was kept."""
+
+
+class ScoresError(PaperroundError):
+    """A model's scores are not all finite, and nothing can be ranked by them."""

@@ -127,7 +127,10 @@ def recommend_recommend(
             say_json({**line, "items": items})
         else:
             note = "" if answer.basis == "history" else "  (what is popular)"
-            say(f"{name}: {', '.join(str(item) for item in answer.items)}{note}")
+            items_said = (
+                ", ".join(str(item) for item in answer.items) or "nothing that is new to them"
+            )
+            say(f"{name}: {items_said}{note}")
     raise typer.Exit(1 if log.cleaning.rejected else 0)
 
 

@@ -151,6 +151,13 @@ def test_a_row_with_a_missing_or_absurd_time_is_rejected_and_named(value, said):
     assert said in log.cleaning.rejections[0]
 
 
+@pytest.mark.parametrize(("per_second", "unit"), [(1e3, "ms"), (1e6, "us"), (1e9, "ns")])
+def test_times_in_another_unit_are_told_which_it_may_be(per_second, unit):
+    with pytest.raises(UsageError, match=f"say time_unit={unit}, or --time-unit {unit}"):
+        build_log(["u"], ["a"], [1_600_000_000 * per_second])
+    assert len(build_log(["u"], ["a"], [1_600_000_000 * per_second], time_unit=unit)) == 1
+
+
 def test_times_may_be_texts_dates_and_other_units():
     moment = datetime(2020, 1, 2, tzinfo=UTC)
     naive = datetime(2020, 1, 2)

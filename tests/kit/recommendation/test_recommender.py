@@ -294,6 +294,24 @@ def test_a_csv_file_that_holds_no_log_is_named(tmp_path, text, said):
     assert "events.csv" in str(caught.value)
 
 
+def test_a_delimiter_inside_a_quoted_name_parts_nothing(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text('"user","item","price|EUR; gross"\n"Lee, Ann","a|b",3\n', encoding="utf-8")
+    log = read_interactions(path)
+    assert (log.user_ids, log.item_ids) == (["Lee, Ann"], ["a|b"])
+
+
+def test_lines_in_another_encoding_are_named_and_never_read_as_something_else(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_bytes("user,item\nJürgen,tea\nAnn,tea\nAnn,Käse\n".encode("latin-1"))
+    log = read_interactions(path)
+    assert (log.user_ids, log.item_ids) == (["Ann"], ["tea"])
+    assert log.cleaning.rejections == (
+        "row 2: the user 'J\\udcfcrgen' is no text in UTF-8",
+        "row 4: the item 'K\\udce4se' is no text in UTF-8",
+    )
+
+
 def test_broken_lines_of_a_csv_file_are_counted_and_the_rest_goes_in(tmp_path):
     path = tmp_path / "events.csv"
     path.write_text('user,item,time\nu,a,1\nu\n\n"two words",b,2\nu,c,x\n', encoding="utf-8")

@@ -193,6 +193,29 @@ def test_a_broken_gradient_is_caught_before_it_reaches_the_weights(split):
     assert same(weights(encoder), before)
 
 
+def test_a_last_step_that_broke_the_weights_is_caught_before_they_are_kept(split, tmp_path):
+    checkpoint = tmp_path / "state"
+    encoder = an_encoder(split)
+    a_trainer(split, encoder, replace(PLAN, epochs=1, batch_size=999), checkpoint=checkpoint).fit()
+    good, state = weights(encoder), checkpoint.read_bytes()
+
+    trainer = a_trainer(
+        split, encoder, replace(PLAN, epochs=2, batch_size=999), checkpoint=checkpoint
+    )
+    step = trainer._optimizer.step
+
+    def overflowing():
+        step()
+        with torch.no_grad():
+            encoder.positions.weight.fill_(math.inf)
+
+    trainer._optimizer.step = overflowing
+    with pytest.raises(TrainingError, match=r"after epoch 2 the scores of .* kept the weights of"):
+        trainer.fit()
+    assert same(weights(encoder), good)
+    assert checkpoint.read_bytes() == state
+
+
 def test_patience_stops_and_the_best_epoch_is_what_is_left(split):
     plan = TrainingPlan(epochs=200, batch_size=8, learning_rate=1e-2, patience=3)
     encoder = an_encoder(split)

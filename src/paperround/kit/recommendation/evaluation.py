@@ -91,7 +91,7 @@ def evaluate(
     """Ranks every case's target among all items. Every case counts, the last batch too.
 
     With `mask_seen`, what the user had before is no candidate (the target always is). Raises
-    UsageError without cases or for an unknown metric, PaperroundError on scores not finite.
+    UsageError without cases or for an unknown metric, ScoresError on scores not finite.
     """
     if ties not in TIES:
         raise UsageError(f"no policy '{ties}' for ties; there are {', '.join(TIES)}")

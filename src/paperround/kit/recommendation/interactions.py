@@ -26,6 +26,8 @@ Side = Literal["right", "left"]
 _PER_SECOND: dict[TimeUnit, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 # Unix seconds of 1900-01-01 and 2200-01-01: what lies outside is another unit or a slip.
 EARLIEST_S, LATEST_S = -2_208_988_800.0, 7_258_118_400.0
+# 2000-01-01.
+_CENTURY_S = 946_684_800.0
 _SHOWN_REJECTIONS = 20
 _DAY_S = 86_400.0
 
@@ -280,7 +282,7 @@ def _sound_rows(
             try:
                 fault = judged[value]
             except KeyError:
-                fault = judged[value] = f"no {name}" if is_missing(value) else None
+                fault = judged[value] = _fault_of_id(name, value)
             except TypeError:
                 fault = f"the {name} {value!r} cannot be an id"
             if fault is not None:
@@ -288,13 +290,32 @@ def _sound_rows(
     if times is not None:
         for row in np.flatnonzero(~((times >= EARLIEST_S) & (times <= LATEST_S))).tolist():
             seconds = times[row]
-            absurd = f"time {seconds:g} s is not in 1900..2200"
+            absurd = f"time {seconds:g} s is not in 1900..2200{_other_unit(seconds)}"
             said = "no time" if math.isnan(seconds) else absurd
             reasons.setdefault(row, said)
     sound = np.ones(len(users), dtype=bool)
     sound[list(reasons)] = False
     shown = [f"row {row + first_row}: {reasons[row]}" for row in sorted(reasons)]
     return np.flatnonzero(sound), shown[:_SHOWN_REJECTIONS], len(reasons)
+
+
+def _fault_of_id(name: str, value: Any) -> str | None:
+    if is_missing(value):
+        return f"no {name}"
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return f"the {name} {value!r} is no text in UTF-8"
+    return None
+
+
+def _other_unit(seconds: float) -> str:
+    """The unit in which the number would be a time of this century, for the message."""
+    for unit, per_second in _PER_SECOND.items():
+        if per_second > 1 and _CENTURY_S <= seconds / per_second <= LATEST_S:
+            return f"; it may be meant in {unit}: say time_unit={unit}, or --time-unit {unit}"
+    return ""
 
 
 def _seconds(times: Iterable[Any], unit: TimeUnit) -> Floats:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import hypergeom
 from torch import Tensor
 
-from paperround.errors import PaperroundError, UsageError
+from paperround.errors import ScoresError, UsageError
 from paperround.kit.recommendation.interactions import PAD, Floats, Ints
 
 Ties = Literal["mean", "optimistic", "pessimistic", "expected"]
@@ -46,7 +46,7 @@ def count_ranks(scores: Tensor, target: Tensor, seen: list[Ints] | None = None) 
     """Where the targets stand: `scores` is (cases, n_items + 1), `target` (cases,) item codes.
 
     Column 0, padding, is no candidate. `seen` takes each case's items out of the candidates, but
-    never its target. Raises PaperroundError when a candidate's score is NaN or infinite: comparing
+    never its target. Raises ScoresError when a candidate's score is NaN or infinite: comparing
     with NaN is always false, and a broken model would rank every target first.
     """
     rows = torch.arange(len(target))
@@ -54,7 +54,7 @@ def count_ranks(scores: Tensor, target: Tensor, seen: list[Ints] | None = None) 
     candidates = scores[:, 1:]
     if not torch.isfinite(candidates).all():
         broken = int((~torch.isfinite(candidates)).any(dim=1).sum())
-        raise PaperroundError(f"the scores of {broken} of {len(target)} cases are not all finite")
+        raise ScoresError(f"the scores of {broken} of {len(target)} cases are not all finite")
     above = (candidates > own[:, None]).sum(dim=1)
     tied = (candidates == own[:, None]).sum(dim=1) - 1
     n = torch.full_like(above, candidates.shape[1])

@@ -81,8 +81,8 @@ def _columns_of_csv(
 ) -> tuple[list[Any], list[Any], list[Any] | None]:
     """The three columns of a text file with a header line; .gz and .xz are opened.
 
-    The delimiter is the one of tab, semicolon, bar and comma that the header holds. Ids are texts
-    as they stand in the file.
+    The delimiter is the one of tab, semicolon, bar and comma that parts the header into most
+    columns. Ids are texts as they stand in the file, in UTF-8.
     """
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file")
@@ -104,8 +104,10 @@ class _Rows:
             header = file.readline().lstrip("\ufeff").rstrip("\r\n")
         if not header.strip():
             raise UsageError(f"{path}: the first line should name the columns and is empty")
-        self._delimiter = next((d for d in _DELIMITERS if d in header), ",")
-        names = [name.strip() for name in next(csv.reader([header], delimiter=self._delimiter))]
+        # The one that parts most columns: another may stand inside a quoted name.
+        parted = {d: next(csv.reader([header], delimiter=d)) for d in _DELIMITERS}
+        self._delimiter = max(parted, key=lambda delimiter: len(parted[delimiter]))
+        names = [name.strip() for name in parted[self._delimiter]]
         # RecBole's atomic files write `user_id:token`.
         names = [name.partition(":")[0] for name in names]
         try:
@@ -141,10 +143,10 @@ def _cell(cells: list[str], place: int) -> str | None:
 
 def _open(path: Path) -> IO[str]:
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", errors="replace", newline="")
+        return gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape", newline="")
     if path.suffix == ".xz":
-        return lzma.open(path, "rt", encoding="utf-8", errors="replace", newline="")
-    return path.open(encoding="utf-8", errors="replace", newline="")
+        return lzma.open(path, "rt", encoding="utf-8", errors="surrogateescape", newline="")
+    return path.open(encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def _named(
@@ -167,7 +169,7 @@ def _named(
         if found[what] is None and what != "time":
             raise UsageError(
                 f"which column is the {what}? None of {', '.join(names)} has a usual name; "
-                f"say {what}=…"
+                f"say {what}=… (--column {what}=… on the command line)"
             )
     return found
 

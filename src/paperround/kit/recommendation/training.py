@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paperround.errors import TrainingError, UsageError
+from paperround.errors import ScoresError, TrainingError, UsageError
 from paperround.kit.recommendation.evaluation import evaluate
 from paperround.kit.recommendation.interactions import InteractionLog
 from paperround.kit.recommendation.metrics import Ties
@@ -285,14 +285,17 @@ class Trainer:
             users = batch.users.unique()[:_SHOWN_USERS].tolist()
             ids = ", ".join(repr(self.data.log.user_ids[user]) for user in users)
             more = ", …" if len(batch.users.unique()) > _SHOWN_USERS else ""
-            kept = f"the weights of epoch {self._best_epoch}"
-            if self._checkpoint is not None and self._checkpoint.is_file():
-                kept += f", and the checkpoint {self._checkpoint.name}"
             raise TrainingError(
                 f"{what} became {value} in epoch {epoch}, batch {number} of {n_batches} "
-                f"(users {ids}{more}); kept {kept}. A lower learning rate often helps"
+                f"(users {ids}{more}); {self._kept()}"
             )
         self._optimizer.step()
+
+    def _kept(self) -> str:
+        kept = f"kept the weights of epoch {self._best_epoch}"
+        if self._checkpoint is not None and self._checkpoint.is_file():
+            kept += f", and the checkpoint {self._checkpoint.name}"
+        return f"{kept}. A lower learning rate often helps"
 
     def _validate(self, epoch: int, spent: float) -> float | None:
         limit = self.plan.seconds
@@ -303,13 +306,18 @@ class Trainer:
         if epoch % self.plan.eval_every and not last:
             return None
         self.encoder.eval()
-        found = evaluate(
-            self.encoder,
-            self.valid,
-            metrics=[self.plan.metric],
-            mask_seen=self.plan.mask_seen,
-            ties=self.plan.ties,
-        )[self.plan.metric]
+        try:
+            found = evaluate(
+                self.encoder,
+                self.valid,
+                metrics=[self.plan.metric],
+                mask_seen=self.plan.mask_seen,
+                ties=self.plan.ties,
+            )[self.plan.metric]
+        except ScoresError as error:
+            # The last step of an epoch broke the weights: no loss or gradient has shown it yet.
+            self._restore_best()
+            raise TrainingError(f"after epoch {epoch} {error}; {self._kept()}") from error
         if self._best_metric is None or found > self._best_metric:
             self._keep_best(epoch, found)
             self._waited = 0
