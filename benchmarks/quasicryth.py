@@ -170,9 +170,8 @@ def report(results: dict[str, Any]) -> str:
         own = [row for row in results["rows"] if row["text"] == text]
         lines += [
             "",
-            f"## {text}, {own[0]['bytes']:,} bytes",
-            "",
-            "| compressor | bytes | share | MB/s in | MB/s out | MB in | MB out |",
+            f"| {text}, {own[0]['bytes']:,} bytes | bytes | share | MB/s in | MB/s out | MB in "
+            "| MB out |",
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         ]
         lines += [
