@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from paperround.errors import UsageError
+from paperround.errors import PaperroundError, UsageError
 from paperround.kit.recommendation.counting import Markov, Popularity
 from paperround.kit.recommendation.evaluation import (
     Evaluation,
@@ -294,7 +294,7 @@ def measure_gain(run: Run, trained: Trainings) -> None:
         base, better = trained[name, "base"], better_recipe(trained, name)
         ours = [each.test[METRIC] for each in trained[name, better]]
         theirs = [each.test[METRIC] for each in base]
-        gains.append([value / other - 1 for value, other in zip(ours, theirs, strict=True)])
+        gains.append([gain_of(value, other) for value, other in zip(ours, theirs, strict=True)])
         pooled = ((stdev(theirs) ** 2 + stdev(ours) ** 2) / 2) ** 0.5
         run.measure(claim, (fmean(ours) - fmean(theirs)) / pooled, baseline=fmean(theirs))
         paired = paired_bootstrap(over_seeds(trained[name, better]), over_seeds(base))
@@ -389,7 +389,10 @@ def measure_rare_items(run: Run, trained: Trainings) -> None:
             quartile = popularity_quartiles(split.test, split.train)
             rare = np.isin(quartile, ("cold", "Q1", "Q2"))
             gain = [
-                relative(ours.test.per_case(METRIC)[part], base.test.per_case(METRIC)[part])
+                gain_of(
+                    float(ours.test.per_case(METRIC)[part].mean()),
+                    float(base.test.per_case(METRIC)[part].mean()),
+                )
                 for part in (rare, ~rare)
             ]
             extra.append(gain[0] - gain[1])
@@ -397,9 +400,11 @@ def measure_rare_items(run: Run, trained: Trainings) -> None:
         run.measure("rare-items", fmean(extra), baseline=fmean(heads), seed=seed)
 
 
-def relative(ours: NDArray[np.float64], base: NDArray[np.float64]) -> float:
-    """How far the mean lies above the base's, as a share of it."""
-    return float(ours.mean() / max(float(base.mean()), 1e-9) - 1)
+def gain_of(ours: float, base: float) -> float:
+    """How far a metric lies above the base's, as a share of it; raises where that is 0."""
+    if base <= 0:
+        raise PaperroundError(f"the base found none of the targets, so {METRIC} has no gain")
+    return ours / base - 1
 
 
 def show_metrics(run: Run, name: str, trained: Trainings) -> None:
