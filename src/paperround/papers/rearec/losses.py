@@ -24,6 +24,10 @@ Recipe = Literal["naive", "rpe", "erl", "prl"]
 RECIPES: tuple[Recipe, ...] = ("naive", "rpe", "erl", "prl")
 Pairs = Literal["upper", "all"]
 
+# Nats. A problem that is learnt by heart has a cross entropy near 0, and any divergence outweighs
+# that harmlessly; a whole nat below 0 is a divergence that runs away.
+_RUN_AWAY = -1.0
+
 
 @dataclass(frozen=True)
 class RecipeOptions:
@@ -169,7 +173,7 @@ def objective_of(recipe: Recipe, options: RecipeOptions | None = None) -> Object
     "naive" and "rpe" train r_K alone with CE (they differ in the model: without and with step
     embeddings). PRL's noisy branch and contrastive term begin after `warmup_epochs`: before any
     item signal exists the term spreads the states and nothing is learnt. Warns (RuntimeWarning,
-    once) when ERL's divergence, which has no bound, outweighs its cross entropy.
+    once) when ERL's divergence, which has no bound, outweighs its cross entropy by far.
     """
     options = options or RecipeOptions()
     if recipe not in RECIPES:
@@ -189,7 +193,7 @@ def objective_of(recipe: Recipe, options: RecipeOptions | None = None) -> Object
         sampled = _some(len(target), options.sampled_targets, generator)
         if recipe == "erl":
             loss = ensemble_reasoning_loss(states, table, target, options, sampled, bias)
-            if not warned and loss.item() < 0:
+            if not warned and loss.item() < _RUN_AWAY:
                 warned = True
                 warnings.warn(
                     f"ERL's divergence outweighs its cross entropy (loss {loss.item():.3g} in "
