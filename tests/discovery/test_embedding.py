@@ -1,6 +1,7 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from paperround.discovery.embedding import (
     embedded_text,
 )
 from paperround.discovery.search import search
-from paperround.discovery.vectors import VectorIndex
 from paperround.errors import AssetError
 from paperround.settings import Settings
 
@@ -67,7 +67,7 @@ def test_a_title_alone_is_a_text() -> None:
 
 
 def test_what_is_missing_or_changed_is_embedded_and_no_more(
-    engine: Engine, add_paper: AddPaper, embedder: Embedder
+    engine: Engine, add_paper: AddPaper, embedder: Embedder, place: Any
 ) -> None:
     cats = add_paper("A cat sits on the mat")
     add_paper("Interest rates rose by half a point")
@@ -81,16 +81,9 @@ def test_what_is_missing_or_changed_is_embedded_and_no_more(
     done: list[int] = []
     assert embed_missing(engine, embedder, done.append) == 1
     assert done == [1]
+    indexes = place.over(engine, embed=lambda query: embedder.embed([query])[0])
     with read(engine) as connection:
-        index = VectorIndex()
-        index.refresh(connection)
-        answer = search(
-            connection,
-            "barking puppies",
-            mode="meaning",
-            vectors=index,
-            embed=lambda query: embedder.embed([query])[0],
-        )
+        answer = search(connection, "barking puppies", indexes, mode="meaning")
     assert answer.hits[0].paper.id == cats
 
 

@@ -169,10 +169,10 @@ def _log_and_recommender(
 
 
 def _fit(recommender: Any, log: Any, **options: Any) -> None:
-    from paperround.kit.recommendation.training import use_fast_arithmetic
+    from paperround.kit.recommendation import fast_arithmetic
 
-    use_fast_arithmetic()
-    with Progress(f"Training {recommender.model}", unit="batches") as progress:
+    title = f"Training {recommender.model}"
+    with fast_arithmetic(), Progress(title, unit="batches") as progress:
 
         def show(at: Any) -> None:
             progress.advance_to((at.epoch - 1) * at.batches + at.batch)

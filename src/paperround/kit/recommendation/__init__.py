@@ -50,6 +50,7 @@ _HOME = {
     "compare": "report",
     "count_ranks": "metrics",
     "evaluate": "evaluation",
+    "fast_arithmetic": "training",
     "find_model": "models",
     "full_softmax": "losses",
     "hit_rate": "metrics",

@@ -9,7 +9,8 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -394,8 +395,21 @@ class Trainer:
         self._records = [EpochRecord(**record) for record in state["records"]]
 
 
+@contextmanager
+def fast_arithmetic() -> Iterator[None]:
+    """Meanwhile denormal numbers are taken for 0, in this whole thread: they are slow."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def use_fast_arithmetic(threads: int | None = None) -> None:
-    """Takes denormal numbers for 0 (they are slow), and limits PyTorch to so many threads."""
+    """Takes denormal numbers for 0 for good, and limits PyTorch to so many threads.
+
+    For a process that does nothing else, such as a reproduction's; see `fast_arithmetic`.
+    """
     if threads is not None:
         torch.set_num_threads(max(1, threads))
     torch.set_flush_denormal(True)

@@ -23,7 +23,11 @@ from paperround.kit.recommendation.evaluation import (
 )
 from paperround.kit.recommendation.interactions import InteractionLog, k_core, sample_users
 from paperround.kit.recommendation.metrics import paired_bootstrap
-from paperround.kit.recommendation.reading import load_amazon, movielens_100k_titles, read_csv
+from paperround.kit.recommendation.reading import (
+    load_amazon,
+    movielens_100k_titles,
+    read_interactions,
+)
 from paperround.kit.recommendation.splits import Split, leave_one_out
 from paperround.kit.recommendation.training import use_fast_arithmetic
 from paperround.papers.rearec.losses import RecipeOptions
@@ -151,7 +155,7 @@ def standard(run: Run) -> None:
 
 def films(run: Run) -> InteractionLog:
     """MovieLens-100K, the 5-core, each user's newest events."""
-    return newest(k_core(read_csv(run.asset("ml-100k") / "ml-100k.inter")))
+    return newest(k_core(read_interactions(run.asset("ml-100k") / "ml-100k.inter")))
 
 
 def beauty_of(run: Run) -> InteractionLog:

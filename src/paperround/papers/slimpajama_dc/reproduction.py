@@ -49,7 +49,7 @@ from paperround.papers.slimpajama_dc.planting import (
 from paperround.runs.card import Scale
 from paperround.runs.reproduction import Run
 
-# The dossier of the curve: below 200 pairs a share is too rough to be compared with a probability.
+# Below 200 pairs a share is too rough to be compared with a probability.
 _MIN_PAIRS, _BIN_WIDTH = 200, 0.05
 _CURVE_TARGETS = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 _AGREEMENT_DOCUMENTS = 500

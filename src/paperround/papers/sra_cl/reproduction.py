@@ -29,7 +29,7 @@ from paperround.kit.recommendation.interactions import (
 from paperround.kit.recommendation.item_text import ItemText, load_item_text
 from paperround.kit.recommendation.models import AbstractSequenceEncoder
 from paperround.kit.recommendation.objectives import next_items
-from paperround.kit.recommendation.reading import load_amazon, read_csv
+from paperround.kit.recommendation.reading import load_amazon, read_interactions
 from paperround.kit.recommendation.report import Comparison, compare
 from paperround.kit.recommendation.samples import SequenceDataset
 from paperround.kit.recommendation.splits import Split, leave_one_out
@@ -201,7 +201,7 @@ def prepare(run: Run, plan: Plan) -> Data:
             cache=run.scratch / "vectors",
         )
     with run.stage("look for neighbours"):
-        # The dossier of this reproduction has plain means; `decay` below 1 weights recent titles.
+        # Plain means are the default; `decay` below 1 weights recent titles.
         users = user_vectors(split.train, items, newest=MAX_LEN, decay=1.0)
         return Data(
             split, text, items, users, nearest_neighbours(items, K), nearest_neighbours(users, K)
@@ -211,7 +211,7 @@ def prepare(run: Run, plan: Plan) -> Data:
 def load_log(plan: Plan, folder: Path) -> InteractionLog:
     """The events of a plan: the newest of each user where that is said, some users."""
     if plan.data == "ml-100k":
-        log = k_core(read_csv(folder / "ml-100k.inter"))
+        log = k_core(read_interactions(folder / "ml-100k.inter"))
     else:
         log = load_amazon(plan.data.removeprefix("amazon-"))
     if plan.newest is not None:

@@ -20,7 +20,11 @@ from paperround.kit.recommendation.interactions import (
 )
 from paperround.kit.recommendation.metrics import paired_bootstrap
 from paperround.kit.recommendation.models import AbstractSequenceEncoder
-from paperround.kit.recommendation.reading import load_amazon, movielens_100k_titles, read_csv
+from paperround.kit.recommendation.reading import (
+    load_amazon,
+    movielens_100k_titles,
+    read_interactions,
+)
 from paperround.kit.recommendation.splits import Split, leave_one_out
 from paperround.kit.recommendation.training import (
     use_fast_arithmetic,
@@ -69,7 +73,7 @@ def reproduce(run: Run) -> None:
     if run.scale not in (Scale.QUICK, Scale.STANDARD):
         raise UsageError("tim4rec has no full scale to run here; see its README")
     use_fast_arithmetic(run.threads)
-    films = k_core(read_csv(run.asset("ml-100k") / "ml-100k.inter"))
+    films = k_core(read_interactions(run.asset("ml-100k") / "ml-100k.inter"))
     if run.scale is Scale.QUICK:
         split = leave_one_out(sample_users(newest(films, QUICK.newest), 250, seed=0))
         trained = train_all(run, QUICK, split)

@@ -217,6 +217,7 @@ def train(name: str, split: Split, plan: Plan, seed: int, stage: Stage | None) -
 
 
 def times_of(times: object) -> Tensor:
+    """A batch's times as a tensor. Raises UsageError where the log has none."""
     if not isinstance(times, np.ndarray):
         raise UsageError("TiM4Rec needs the times of events")
     return torch.from_numpy(times)
