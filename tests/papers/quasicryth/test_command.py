@@ -115,7 +115,7 @@ def test_what_cannot_be_read_or_written_is_said_in_one_line(book, tmp_path, caps
     for arguments, said in (
         ([str(locked)], "is a folder"),
         ([str(tmp_path / "none.txt")], "none.txt: no such file"),
-        ([str(book), "--out", str(tmp_path / "none" / "x.qcy")], "no such file"),
+        ([str(book), "--out", str(tmp_path / "none" / "x.qcy")], "none is no folder"),
         ([str(book), "--out", str(locked), "--force"], "is a folder"),
         ([str(book), "--dictionary", str(tmp_path / "none.qcyd")], "none.qcyd: no such file"),
         ([str(tmp_path / "none"), "--train", "--out", str(tmp_path / "x")], "none: no such file"),

@@ -158,6 +158,8 @@ def _target(file: Path, like: Path | None = None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    if not file.parent.is_dir():
+        raise UsageError(f"{file.parent} is no folder; {file.name} cannot be written there")
     with tempfile.NamedTemporaryFile(
         dir=file.parent, prefix=f".{file.name}.", delete=False
     ) as draft:
