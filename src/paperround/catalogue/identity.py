@@ -47,6 +47,8 @@ _CATEGORY = re.compile(
 )
 _ASCII_KEPT = re.compile(r"[a-z0-9]+")
 _SLUG_CHARS = 60
+# Longer texts are no ids and no titles, whatever a file calls them.
+_LONGEST_CACHED = 1_000
 
 
 def arxiv_id(text: str) -> str | None:
@@ -55,6 +57,12 @@ def arxiv_id(text: str) -> str | None:
     Without its version: `https://arxiv.org/pdf/2312.00858v2` gives `2312.00858`, and
     `math.GT/0309136` gives `math/0309136`, as arXiv itself files it.
     """
+    # Every record's id is looked at several times on its way in; a text of megabytes is not kept.
+    return _arxiv_id(text) if len(text) <= _LONGEST_CACHED else None
+
+
+@lru_cache(maxsize=4_096)
+def _arxiv_id(text: str) -> str | None:
     found = _ARXIV_ID.match(text.strip())
     if found is None:
         return None
@@ -73,13 +81,16 @@ def is_category(text: str) -> bool:
     return _CATEGORY.match(text) is not None
 
 
-@lru_cache(maxsize=4_096)
 def title_key(title: str) -> str:
     r"""Equal for one title in two sources' spelling: letters and digits only, without accents.
 
     Greek letters and signs become their names, since some sources keep only the name of what was
     LaTeX: `$\alpha$-Net` and `alpha-Net` are equal. Never empty for a title that is not blank.
     """
+    return _title_key(title) if len(title) <= _LONGEST_CACHED else _key_of_title(title)
+
+
+def _key_of_title(title: str) -> str:
     plain = plain_text(title)
     if plain.isascii() and (key := "".join(_ASCII_KEPT.findall(plain.lower()))):
         return key
@@ -89,6 +100,9 @@ def title_key(title: str) -> str:
         if char.isalnum() or char == "×"
     ]
     return "".join(kept) or "".join(plain.split())
+
+
+_title_key = lru_cache(maxsize=4_096)(_key_of_title)
 
 
 def address_key(title: str) -> str:

@@ -27,7 +27,7 @@ _THE_SITES_OWN = (
     " settings tasks datasets spaces collections"
 )
 _NOT_MODELS = frozenset(_THE_SITES_OWN.split())
-_BROKEN = re.compile(r"(?<=github\.com/)\s+|(?<=huggingface\.co/)\s+|(?<=[\w-]/)\n")
+_BROKEN = re.compile(r"/(?:(?<=github\.com/)\s+|(?<=huggingface\.co/)\s+|(?<=[\w-]/)\n)")
 
 
 def links_in(*texts: str | None) -> list[str]:
@@ -45,7 +45,7 @@ def links_in(*texts: str | None) -> list[str]:
         if not (on_github or on_hub):
             continue
         # An address is sometimes broken by the line; only what follows a slash can be its rest.
-        whole = _BROKEN.sub("", text)
+        whole = _BROKEN.sub("/", text)
         if on_github:
             found |= dict.fromkeys(map(_repository, _addresses(whole, "github.com/", _GITHUB)))
         if on_hub:

@@ -30,7 +30,7 @@ from paperround.catalogue.identity import (
 from paperround.catalogue.queries import FORMER_KEY
 from paperround.catalogue.records import PaperRecord, Removed
 from paperround.catalogue.statements import Statement, accumulated, said_by
-from paperround.catalogue.storing import Known, Pair, Sequences, chunks
+from paperround.catalogue.storing import Known, Pair, Sequences, among, chunks
 from paperround.catalogue.tables import AppearanceTable, BandTable, IdentifierTable, PaperTable
 from paperround.catalogue.text import plain_text
 from paperround.errors import UsageError
@@ -77,7 +77,8 @@ class Batch:
 
     def merge(self) -> list[Outcome]:
         """What became of each record, in order. Call `flush` afterwards."""
-        self._learn_bands(self._unmet())
+        if self._uses_bands or any("arxiv" not in record.identifiers for record in self._records):
+            self._learn_bands(self._unmet())
         return [self._merge_one(i) for i in range(len(self._records))]
 
     def flush(self) -> None:
@@ -111,7 +112,9 @@ class Batch:
                 and _could_be_one(record, paper)
             ):
                 return paper, "title"
-        bands = self._bands.get(i, ())
+        bands = self._bands.get(i)
+        if not bands:
+            return None
         alike = (
             paper
             for band in bands
@@ -142,7 +145,7 @@ class Batch:
     def _merge_one(self, i: int) -> Outcome:
         record = self._records[i]
         found = self._find(i)
-        if found is None and i not in self._bands:
+        if found is None and self._uses_bands and i not in self._bands:
             # It was met when the batch began: what it met has become another since.
             self._learn_bands([i])
             found = self._find(i)
@@ -462,22 +465,21 @@ class Batch:
                 identifiers[scheme].append(value)
         lookups = [
             select(AppearanceTable.paper_id).where(
-                AppearanceTable.source == source, AppearanceTable.source_key.in_(chunk)
+                AppearanceTable.source == source, among(AppearanceTable.source_key, keys)
             )
             for source, keys in names.items()
-            for chunk in chunks(keys)
         ]
         lookups += [
             select(IdentifierTable.paper_id).where(
-                IdentifierTable.scheme == scheme, IdentifierTable.value.in_(chunk)
+                IdentifierTable.scheme == scheme, among(IdentifierTable.value, values)
             )
             for scheme, values in identifiers.items()
-            for chunk in chunks(values)
         ]
-        lookups += [
-            select(AppearanceTable.paper_id).where(AppearanceTable.title_key.in_(chunk))
-            for chunk in chunks(self._title_keys)
-        ]
+        lookups.append(
+            select(AppearanceTable.paper_id).where(
+                among(AppearanceTable.title_key, self._title_keys)
+            )
+        )
         return {paper_id for lookup in lookups for paper_id in self._connection.scalars(lookup)}
 
     def _load(self, ids: Iterable[int]) -> None:

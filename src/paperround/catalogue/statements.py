@@ -128,20 +128,21 @@ def accumulated(before: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, 
 def combined(statements: Sequence[Statement], before: Mapping[str, Any]) -> dict[str, Any]:
     """A paper's columns by all that is said of it; `before` saves deriving again what stays."""
     if len(statements) == 1:
-        values = {c: statements[0].values[c] for c in BEST_IDENTIFIED}
+        # Most papers stand in one source.
+        values, newest = dict(statements[0].values), list(statements)
     else:
         best = sorted(statements, key=_rank, reverse=True)
         values = {
             column: next((s.values[column] for s in best if s.values[column]), None)
             for column in BEST_IDENTIFIED
         }
-    newest = sorted(statements, key=_number, reverse=True)
-    for column in (*NEWEST, "withdrawn"):
-        known = (s.values[column] for s in newest if s.values[column] is not None)
-        values[column] = next(known, _UNKNOWN[column])
-    for column in ("title", "abstract", "authors", "categories", "keywords"):
-        values[column] = values[column] or _UNKNOWN[column]
-    values["listed"] = _earliest(s.values["listed"] for s in statements)
+        newest = sorted(statements, key=_number, reverse=True)
+        for column in (*NEWEST, "withdrawn"):
+            known = (s.values[column] for s in newest if s.values[column] is not None)
+            values[column] = next(known, None)
+        values["listed"] = _earliest(s.values["listed"] for s in statements)
+    for column, unknown in _UNKNOWN.items():
+        values[column] = values.get(column) or unknown
     said_links = [link for s in reversed(newest) for link in s.values["links"]]
     return derived(values, said_links, before)
 

@@ -1,15 +1,17 @@
 """Papers with all that is said of them, read from the database and written back, many at a time."""
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import orjson
 from sqlalchemy import (
     JSON,
+    ColumnElement,
     Connection,
     MetaData,
     Table,
@@ -386,6 +388,13 @@ def complete_bands(connection: Connection, after: int, limit: int = CHUNK) -> in
     found = bands_of([abstract for _, abstract in rows])
     write_bands(connection, list(zip((paper_id for paper_id, _ in rows), found, strict=True)))
     return rows[-1][0] if rows else None
+
+
+def among(column: Any, values: Sequence[str]) -> ColumnElement[bool]:
+    """Whether the column holds one of many texts: as one parameter, however many there are."""
+    # A list of parameters would be written out and read again for every thousand of them.
+    listed = func.json_each(json.dumps(values)).table_valued("value")
+    return cast(ColumnElement[bool], column.in_(select(listed.c.value)))
 
 
 def chunks(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:

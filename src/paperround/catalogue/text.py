@@ -10,21 +10,39 @@ import re
 from functools import lru_cache
 
 from pylatexenc.latex2text import LatexNodes2Text
+from pylatexenc.latexwalker import get_default_latex_context_db
 
 _CONVERTER = LatexNodes2Text(math_mode="text", strict_latex_spaces=False)
+# Left to itself, the converter learns all macros anew for every piece.
+_MACROS = get_default_latex_context_db()
 
 _BRACES = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
+# Each alternative of these patterns begins with a letter of its own, by which `re` finds it fast.
 _FORMULA = re.compile(
     r"\$\$[^$]{1,2000}\$\$"
     # As pandoc has it: no space inside the dollars. So "$5 and $10" is money.
-    r"|(?<!\\)\$(?! )(?:[^$\\]|\\.){1,1000}?(?<! )\$"
+    r"|\$(?<!\\\$)(?! )(?:[^$\\]|\\.){1,1000}?(?<! )\$"
     r"|\\\(.{1,1000}?\\\)"
     r"|\\\[.{1,2000}?\\\]",
     re.DOTALL,
 )
-_SIMPLE_FORMULA = re.compile(r"\$([A-Za-z0-9.,:;+*/()<>=|!?-](?:[A-Za-z0-9.,:;+*/()<>=|!?-]| )*)\$")
+# What most formulas consist of: letters, numbers, signs, a level of braces, and macros that stand
+# for one sign each. The spaces around them stay as they were written.
+_SIGN_MACROS = (
+    "times sim pm approx le leq ge geq ell circ cdot in to rightarrow infty nabla partial"
+    " alpha beta gamma delta epsilon varepsilon zeta eta theta iota kappa lambda mu nu xi pi"
+    " rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Sigma Phi Psi Omega"
+)
+_SIGNS: dict[str, str] = {
+    name: _CONVERTER.latex_context.get_macro_spec(name).simplify_repl
+    for name in _SIGN_MACROS.split()
+}
+_SIGN = re.compile(r"\\([A-Za-z]+)")
+_PLAIN = rf"[A-Za-z0-9.,:;+*/()<>=|!?^_ -]|\\%|\\(?:{'|'.join(_SIGNS)})(?![A-Za-z])"
+_SIMPLE_FORMULA = re.compile(rf"\$(?P<inside>(?:{_PLAIN}|\{{(?:{_PLAIN})*\}})+)\$")
+_NO_BRACES = str.maketrans("", "", "{}")
 _ACCENT = re.compile(
-    r"""\{?\\(?:["'`^~=.]\s*|[uvHckr](?=[\s{])\s*)(?:\{\s*\\?[A-Za-z]\s*\}|\\?[A-Za-z](?![A-Za-z]*\{))\}?"""
+    r"""(?:\{\\|\\)(?:["'`^~=.]\s*|[uvHckr](?=[\s{])\s*)(?:\{\s*\\?[A-Za-z]\s*\}|\\?[A-Za-z](?![A-Za-z]*\{))\}?"""
 )
 _STYLED = re.compile(
     r"\\(?:textbf|textit|emph|texttt|textsc|textsf|textrm|textup|textmd|textnormal|text|underline"
@@ -41,10 +59,11 @@ _SWITCH = re.compile(r"\\(?:em|it|bf|sc|tt|rm|sf|sl|small|large|noindent|xspace|
 _MACRO = re.compile(rf"\\[A-Za-z]+\*?(?:\s?(?:\[[^\]]{{0,80}}\]|{_BRACES}))*")
 _ESCAPED = re.compile(r"\\([%&_#${}])")
 _SPACING = re.compile(r"\\[,;:!/ \-]|\\\\")
-_TIE = re.compile(r"(?<=[A-Za-z.])~(?=[\\A-Za-z0-9\[(])")
+_TIE = re.compile(r"~(?<=[A-Za-z.]~)(?=[\\A-Za-z0-9\[(])")
 # What escapes stand for is kept aside while the rest is converted.
 _ASIDE = {sign: chr(0xE000 + place) for place, sign in enumerate("%&_#${}")}
-_BACK = str.maketrans({aside: sign for sign, aside in _ASIDE.items()})
+_BACK = {aside: sign for sign, aside in _ASIDE.items()}
+_MARKS = re.compile(f"[{''.join(_BACK)}]")
 _KEPT_BRACES = str.maketrans({brace: _ASIDE[brace] for brace in "{}"})
 _MAX_NESTING = 6
 
@@ -64,11 +83,16 @@ def plain_text(latex: str) -> str:
 
 def _without_markup(text: str) -> str:
     # Our own marks are from a private range of Unicode; a text that holds them loses them.
-    text = text.translate(dict.fromkeys(_BACK))
+    if not text.isascii():
+        text = _MARKS.sub("", text)
     if "$" in text or "\\(" in text or "\\[" in text:
         text = _FORMULA.sub(_formula, text)
-    if "\\" not in text and "{" not in text:
-        return text.translate(_BACK)
+    if "\\" in text or "{" in text:
+        text = _without_macros(text)
+    return text if text.isascii() else _MARKS.sub(lambda found: _BACK[found[0]], text)
+
+
+def _without_macros(text: str) -> str:
     text = _ACCENT.sub(lambda found: _converted(found[0]), text)
     text = text.replace(r"\deg", "°").replace(r"\^{}", "^")
     text = _ESCAPED.sub(lambda found: _ASIDE[found[1]], text)
@@ -87,8 +111,7 @@ def _without_markup(text: str) -> str:
     text = _SWITCH.sub("", text)
     text = _MACRO.sub(lambda found: _converted(found[0]), text)
     text = _SPACING.sub(" ", text)
-    text = text.replace("{", "").replace("}", "")
-    return text.translate(_BACK)
+    return text.replace("{", "").replace("}", "")
 
 
 def _formula(found: re.Match[str]) -> str:
@@ -97,8 +120,8 @@ def _formula(found: re.Match[str]) -> str:
     if not re.search(r"[\\^_{}=<>]", piece) and (rest.isdigit() or len(piece.split()) > 8):
         return piece
     if simple := _SIMPLE_FORMULA.fullmatch(piece):
-        # Without a macro there is nothing to convert; most formulas are a letter or a number.
-        return simple[1]
+        inside = simple["inside"].replace("\\%", "%")
+        return _SIGN.sub(lambda macro: _SIGNS[macro[1]], inside).translate(_NO_BRACES)
     # Braces that a formula shows stay; those of the text around it are markup.
     return _converted(piece).translate(_KEPT_BRACES)
 
@@ -107,7 +130,8 @@ def _formula(found: re.Match[str]) -> str:
 def _converted(piece: str) -> str:
     """A small piece of LaTeX in Unicode; the names and arguments alone where it cannot be read."""
     try:
-        text = str(_CONVERTER.latex_to_text(re.sub(r"(?<!\\)%", r"\\%", piece)))
+        escaped = re.sub(r"(?<!\\)%", r"\\%", piece)
+        text = str(_CONVERTER.latex_to_text(escaped, latex_context=_MACROS))
     # A macro that lacks an argument, or breaks off, makes the converter fail in all these ways.
     except (LookupError, ValueError, TypeError, AttributeError, RecursionError):
         text = ""

@@ -14,7 +14,7 @@ Rows of others are read by naming their keys: `--map id=_id,abstract=text`.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import IO, Any
 
@@ -22,21 +22,13 @@ import orjson
 
 from paperround.catalogue.identity import arxiv_id, derived_key
 from paperround.catalogue.records import PaperRecord, Rejected
+from paperround.catalogue.sources.fields import RowError, shown
 from paperround.catalogue.sources.files import READ_ERRORS, check_files, open_files
 from paperround.errors import UsageError
 
 SOURCE = "jsonl"
 _MAX_LINE_BYTES = 8 << 20
-_WORDS = (
-    "id title abstract authors author_count categories keywords published listed comment venue"
-    " organisation code_url project_url pdf_url links votes comments identifiers source source_key"
-)
-_KEYS = frozenset(_WORDS.split())
 _DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ].*)?$", re.ASCII)
-
-
-class _RowError(ValueError):
-    """Why a row is no paper."""
 
 
 def read(
@@ -48,8 +40,8 @@ def read(
     """
     check_files(SOURCE, arguments)
     for ours in keys or {}:
-        if ours not in _KEYS:
-            raise UsageError(f"--map has no '{ours}'; there are {', '.join(sorted(_KEYS))}")
+        if ours not in _READERS:
+            raise UsageError(f"--map has no '{ours}'; there are {', '.join(sorted(_READERS))}")
     return (
         item
         for shown, stream in open_files(arguments)
@@ -68,7 +60,7 @@ def read_lines(
         place, row = item
         try:
             yield _record(renamed(row, keys) if keys else row, place)
-        except _RowError as error:
+        except RowError as error:
             yield Rejected(place, str(error))
 
 
@@ -120,78 +112,61 @@ def _item(line: bytes, place: str) -> tuple[str, dict[str, Any]] | Rejected:
             # Nested too deep, or a number of too many digits.
             return Rejected(place, f"not a paper ({error})")
     if not isinstance(row, dict):
-        return Rejected(place, f"not an object but {_shown(row)}")
+        return Rejected(place, f"not an object but {shown(row)}")
     return place, row
 
 
 def _record(row: Mapping[str, Any], place: str) -> PaperRecord:
-    title = _text(row, "title") or ""
+    said = {
+        name: reader(value, name)
+        for name, value in row.items()
+        if value is not None and (reader := _READERS.get(name)) is not None
+    }
+    title = said.get("title", "")
     if not title.strip():
-        raise _RowError("no title")
-    identifiers = _identifiers(row)
-    arxiv = identifiers.get("arxiv")
-    return PaperRecord(
-        source=_text(row, "source") or ("arxiv" if arxiv else SOURCE),
-        source_key=(_text(row, "source_key") or arxiv or _text(row, "id") or derived_key(title)),
-        title=title,
-        abstract=_text(row, "abstract") or "",
-        authors=_texts(row, "authors"),
-        author_count=_number(row, "author_count"),
-        organisation=_text(row, "organisation"),
-        published=None if row.get("published") is None else _day(row["published"], "published"),
-        listed=_first_day(row),
-        categories=_texts(row, "categories"),
-        keywords=_texts(row, "keywords"),
-        comment=_text(row, "comment"),
-        venue=_text(row, "venue"),
-        code_url=_text(row, "code_url"),
-        project_url=_text(row, "project_url"),
-        pdf_url=_text(row, "pdf_url"),
-        links=_texts(row, "links"),
-        votes=_number(row, "votes"),
-        comments=_number(row, "comments"),
-        identifiers=identifiers,
-        place=place,
-    )
+        raise RowError("no title")
+    named = said.pop("id", "")
+    identifiers = said.setdefault("identifiers", {})
+    # Anything that is none is refused, with everything else that is no identifier, on its way in.
+    given = identifiers.get("arxiv", "")
+    if arxiv := arxiv_id(given) or given or arxiv_id(named):
+        identifiers["arxiv"] = arxiv
+    said["source"] = said.get("source") or ("arxiv" if arxiv else SOURCE)
+    said["source_key"] = said.get("source_key") or arxiv or named or derived_key(title)
+    return PaperRecord(**said, place=place)
 
 
-def _identifiers(row: Mapping[str, Any]) -> dict[str, str]:
-    given = row.get("identifiers") or {}
-    if not isinstance(given, dict):
-        raise _RowError(f"identifiers is {_shown(given)}; it must be an object")
-    found = {scheme: _text(given, scheme) or "" for scheme in given}
-    if "arxiv" not in found and (arxiv := arxiv_id(_text(row, "id") or "")):
-        found["arxiv"] = arxiv
-    if "arxiv" in found:
-        # Anything else is refused, with everything else that is no identifier, on its way in.
-        found["arxiv"] = arxiv_id(found["arxiv"]) or found["arxiv"]
-    return found
-
-
-def _first_day(row: Mapping[str, Any]) -> date | None:
-    listed = row.get("listed")
-    days = listed if isinstance(listed, list) else [] if listed is None else [listed]
-    return min((_day(day, "listed") for day in days), default=None)
-
-
-def _text(row: Mapping[str, Any], name: str) -> str | None:
-    value: str | None = row.get(name)
-    return value if value is None or type(value) is str else _typed(row, name, str, "text")
-
-
-def _number(row: Mapping[str, Any], name: str) -> int | None:
-    value: int | None = _typed(row, name, int, "a whole number")
-    if isinstance(value, bool):
-        raise _RowError(f"{name} is {_shown(value)}; it must be a whole number")
+def _text(value: object, name: str) -> str:
+    if type(value) is not str:
+        raise RowError(f"{name} is {shown(value)}; it must be text")
     return value
 
 
-def _texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    values = _typed(row, name, list, "a list of texts") or []
+def _number(value: object, name: str) -> int:
+    if type(value) is not int:
+        raise RowError(f"{name} is {shown(value)}; it must be a whole number")
+    return value
+
+
+def _texts(values: object, name: str) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise RowError(f"{name} is {shown(values)}; it must be a list of texts")
     for value in values:
-        if not isinstance(value, str):
-            raise _RowError(f"{name} holds {_shown(value)}; it must be a list of texts")
+        if type(value) is not str:
+            raise RowError(f"{name} holds {shown(value)}; it must be a list of texts")
     return tuple(values)
+
+
+def _identifiers(given: object, name: str) -> dict[str, str]:
+    if not isinstance(given, dict):
+        raise RowError(f"{name} is {shown(given)}; it must be an object")
+    return {scheme: "" if v is None else _text(v, scheme) for scheme, v in given.items()}
+
+
+def _first_day(days: object, name: str) -> date | None:
+    return min(
+        (_day(day, name) for day in (days if isinstance(days, list) else [days])), default=None
+    )
 
 
 def _day(value: object, name: str) -> date:
@@ -201,17 +176,31 @@ def _day(value: object, name: str) -> date:
         if found is not None:
             return date.fromisoformat(found[1])
     except ValueError as error:
-        raise _RowError(f"{name} is {_shown(value)}; there is no such day") from error
-    raise _RowError(f"{name} is {_shown(value)}; write a day like 2026-04-13")
+        raise RowError(f"{name} is {shown(value)}; there is no such day") from error
+    raise RowError(f"{name} is {shown(value)}; write a day like 2026-04-13")
 
 
-def _typed(row: Mapping[str, Any], name: str, kind: type, what: str) -> Any:
-    value = row.get(name)
-    if value is not None and not isinstance(value, kind):
-        raise _RowError(f"{name} is {_shown(value)}; it must be {what}")
-    return value
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=True)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+# By key, what reads its value.
+_READERS: Mapping[str, Callable[[object, str], Any]] = {
+    "id": _text,
+    "title": _text,
+    "abstract": _text,
+    "authors": _texts,
+    "author_count": _number,
+    "categories": _texts,
+    "keywords": _texts,
+    "published": _day,
+    "listed": _first_day,
+    "comment": _text,
+    "venue": _text,
+    "organisation": _text,
+    "code_url": _text,
+    "project_url": _text,
+    "pdf_url": _text,
+    "links": _texts,
+    "votes": _number,
+    "comments": _number,
+    "identifiers": _identifiers,
+    "source": _text,
+    "source_key": _text,
+}
