@@ -4,7 +4,8 @@
 
 Needs `pip install atheris` (Linux). It mutates real payloads for as long as it is told, keeps what
 reaches new code in .cache/fuzz/<parser>/, and stops at the first error, which it prints with the
-bytes that made it; those become a test in tests/catalogue/sources/test_fuzzed.py.
+bytes that made it; those become an `@example` in tests/catalogue/sources/test_any_bytes.py, which
+damages real payloads of every source's format on each run of the tests.
 """
 
 import argparse

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from paperround.catalogue.actions import bookmark_of
 from paperround.catalogue.fetching import Answer, Fetcher
+from paperround.catalogue.keeping import KeptAnswers
 from paperround.db import read
 from paperround.errors import SourceError
 from paperround.settings import Settings
@@ -21,6 +22,8 @@ class Visit:
     fetcher: Fetcher
     # The position of a source's scope that was stored last.
     bookmark: Callable[[str, str], str | None] = lambda source, scope: None
+    # The answers of today, of a server that has new ones once a day.
+    kept: KeptAnswers = field(default_factory=KeptAnswers)
     # A mirror's address instead of a source's own, by source.
     addresses: Mapping[str, str] = field(default_factory=dict)
 
@@ -55,4 +58,5 @@ def visit_with(engine: Engine, settings: Settings) -> Visit:
             return bookmark_of(connection, source, scope)
 
     fetcher = Fetcher(turns=settings.home / "turns", contact=settings.contact)
-    return Visit(fetcher, bookmark, settings.source_addresses)
+    kept = KeptAnswers(settings.home / "answers")
+    return Visit(fetcher, bookmark, kept, settings.source_addresses)

@@ -1,5 +1,6 @@
 """Whatever a file holds: every parser ends with records and rejected items, and never an error."""
 
+import bz2
 import gzip
 import json
 import lzma
@@ -76,7 +77,10 @@ PARSERS: dict[str, tuple[Callable[[bytes], Iterator[Item]] | str, bytes]] = {
         lambda data: iter(arxiv_oai.read_page(data).items),
         (DATA / "ListRecords_arXiv_page1.xml").read_bytes()[:6_000],
     ),
-    "arxiv-rss": (arxiv_rss.read_listing, (DATA / "rss_cs.CL.xml").read_bytes()[:8_000]),
+    "arxiv-rss": (
+        lambda data: arxiv_rss.read_listing(BytesIO(data)),
+        (DATA / "rss_cs.CL.xml").read_bytes()[:8_000],
+    ),
     "bibtex": (lambda data: bibtex.read_text(BytesIO(data)), BIB),
     "hf-page": (of_page, PAGE.read_bytes()[:6_000]),
     "jsonl": (
@@ -241,8 +245,8 @@ def test_a_list_is_read_as_json_has_it(values: list[object]) -> None:
 class Slow(BytesIO):
     """A stream that gives three bytes at a time."""
 
-    def read(self, size: int | None = -1) -> bytes:
-        return super().read(3)
+    def read1(self, size: int | None = -1) -> bytes:
+        return super().read1(3)
 
 
 @pytest.mark.parametrize("name", ["gz", "xz", "zst", "plain"])
@@ -265,6 +269,34 @@ def test_packed_files_are_told_by_their_bytes_and_say_when_they_break_off(
         assert all(isinstance(item, PaperRecord) for item in items)
     else:
         assert isinstance(items[-1], Rejected)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("bibtex", BIB * 300),
+        ("openreview", b"[" + b", ".join([LIST.strip()[1:-1]] * 300) + b"]"),
+        ("acl-anthology", PARSERS["acl-anthology"][1] * 20),
+        ("arxiv-rss", (DATA / "rss_cs.CL.xml").read_bytes()),
+        ("jsonl", PARSERS["jsonl"][1] * 300),
+    ],
+)
+def test_a_packed_file_that_breaks_off_gives_all_that_came_before(
+    name: str, data: bytes, pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.write_bytes(data)
+    # A few bytes are missing: of the checksum, and of the last letters perhaps.
+    cut.write_bytes(pack(data)[:-9])
+    read = [item for item in read_source(name, [str(whole)]) if isinstance(item, PaperRecord)]
+    *came, last = read_source(name, [str(cut), *[]])
+    kept = [item for item in came if isinstance(item, PaperRecord)]
+    refused = [item for item in (*came, last) if isinstance(item, Rejected)]
+    assert any("could not be read" in item.reason for item in refused)
+    if pack is gzip.compress:
+        assert len(kept) >= len(read) - 2
+    assert kept == read[: len(kept)]
 
 
 def test_a_file_of_two_zstandard_frames_is_one() -> None:

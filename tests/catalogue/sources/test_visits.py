@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from werkzeug import Request, Response
 
 from paperround.catalogue.actions import import_records
 from paperround.catalogue.fetching import Fetcher
+from paperround.catalogue.keeping import KeptAnswers
 from paperround.catalogue.queries import paper_by_key
 from paperround.catalogue.records import Bookmark, Imported, Item, PaperRecord, Rejected, Removed
 from paperround.catalogue.sources import SOURCES, arxiv, arxiv_oai, read_source
@@ -39,7 +41,8 @@ def visit(engine: Engine, settings: Settings, httpserver: HTTPServer, tmp_path: 
     """A visit to the local server in place of every source, which never really waits."""
     usual = visit_with(engine, settings)
     fetcher = Fetcher(turns=tmp_path, pause_s=0.0, sleep=lambda _: None)
-    return Visit(fetcher, usual.bookmark, dict.fromkeys(SOURCES, httpserver.url_for("")))
+    addresses = dict.fromkeys(SOURCES, httpserver.url_for(""))
+    return Visit(fetcher, usual.bookmark, addresses=addresses)
 
 
 def keys_here(engine: Engine) -> set[str]:
@@ -149,6 +152,58 @@ def test_a_search_ends_at_the_most_that_was_asked_for(visit: Visit, httpserver: 
     assert httpserver.log[0][0].args["max_results"] == "20"
 
 
+def test_an_answer_of_arxivs_api_is_kept_for_the_day_and_an_empty_page_is_not(
+    visit: Visit, httpserver: HTTPServer, tmp_path: Path
+) -> None:
+    evening = datetime(2026, 11, 22, 22, tzinfo=UTC)
+    now = [evening]
+    kept = KeptAnswers(tmp_path / "answers", lambda: now[0])
+    visit = replace(visit, kept=kept)
+    httpserver.expect_request("/").respond_with_handler(paged(empty_at=(10,)))
+
+    def asked() -> tuple[int, int]:
+        """How many papers came of a search, and how many requests have been made by now."""
+        found = records(read_source("arxiv", ["all:testing"], visit=visit))
+        return len(found), len(httpserver.log)
+
+    assert asked() == (20, 3)
+    # Past midnight nothing has been announced yet.
+    now[0] = evening + timedelta(hours=3)
+    assert asked() == (20, 3)
+    now[0] = evening + timedelta(hours=4)
+    assert asked() == (20, 5)
+    # Nothing of the day before is left.
+    assert [day.name for day in (tmp_path / "answers").iterdir()] == ["2026-11-23"]
+
+
+def test_an_answer_that_was_damaged_on_the_disk_is_asked_for_again(
+    visit: Visit, httpserver: HTTPServer, tmp_path: Path
+) -> None:
+    httpserver.expect_request("/").respond_with_data(atom("id_2104"))
+    visit = replace(visit, kept=KeptAnswers(tmp_path / "answers"))
+    list(read_source("arxiv", ["2104.12255"], visit=visit))
+    (file,) = (tmp_path / "answers").glob("*/*")
+    file.write_bytes(file.read_bytes()[:20])
+    assert len(records(read_source("arxiv", ["2104.12255"], visit=visit))) == 1
+    assert len(httpserver.log) == 2
+
+
+def test_an_error_of_arxiv_is_not_kept(
+    visit: Visit, httpserver: HTTPServer, tmp_path: Path
+) -> None:
+    httpserver.expect_request("/").respond_with_data(atom("id_abc"), status=400)
+    visit = replace(visit, kept=KeptAnswers(tmp_path / "answers"))
+    with pytest.raises(SourceError):
+        list(read_source("arxiv", ["all:abc"], visit=visit))
+    assert list(tmp_path.glob("answers/*/*")) == []
+
+
+def test_the_catalogues_own_visit_keeps_answers_in_its_home(
+    engine: Engine, settings: Settings
+) -> None:
+    assert visit_with(engine, settings).kept.folder == settings.home / "answers"
+
+
 # --- arXiv's harvests
 
 
@@ -211,6 +266,26 @@ def test_a_broken_harvest_goes_on_at_its_token(
     httpserver.expect_request("/").respond_with_handler(harvest())
     assert import_oai(engine, visit, "set=cs").added == 24
     assert [request.args.get("resumptionToken") for request, _ in httpserver.log] == [TOKEN]
+
+
+def test_a_harvest_waits_as_long_as_a_busy_server_asks(
+    engine: Engine, visit: Visit, httpserver: HTTPServer
+) -> None:
+    slept: list[float] = []
+    visit.fetcher.sleep = slept.append
+    busy = Response(status=503, headers={"Retry-After": "20"})
+    httpserver.expect_ordered_request("/").respond_with_handler(harvest())
+    httpserver.expect_ordered_request("/").respond_with_response(busy)
+    httpserver.expect_ordered_request("/").respond_with_handler(harvest())
+    done = import_oai(engine, visit, "set=cs")
+    assert (done.read, done.added, done.rejected) == (49, 48, 0)
+    assert slept == [20.0]
+    # The token was asked for again, and nothing else.
+    assert [request.args.get("resumptionToken") for request, _ in httpserver.log] == [
+        None,
+        TOKEN,
+        TOKEN,
+    ]
 
 
 def test_a_token_that_has_died_begins_the_harvest_again(
@@ -392,6 +467,7 @@ def test_daily_papers_are_asked_for_by_day(visit: Visit, httpserver: HTTPServer)
         ("openalex", b"<html>sorry</html>"),
         ("openalex", b"[]"),
         ("semantic-scholar", b'{"error": "no"}'),
+        ("semantic-scholar", b'{"data": [], "token": 5}'),
         ("hf-daily", b"{}"),
     ],
 )

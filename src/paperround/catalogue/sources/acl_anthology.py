@@ -42,6 +42,9 @@ def read_collection(stream: IO[bytes], shown: str = "") -> Iterator[PaperRecord 
             continue
         number, name, element = item
         if name == "meta":
+            # An event has some too: its own title and days, and no book.
+            if child(element, "booktitle") is None:
+                continue
             n_meta += 1
             venue, published = _venue(element), _published(element)
             continue

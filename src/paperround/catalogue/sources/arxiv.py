@@ -1,7 +1,8 @@
 """arXiv's API: a search or ids, as Atom, page by page.
 
-An error comes as an entry with the title "Error" that looks like a result; an id that arXiv does
-not have is left out without a word; pages in the middle of a result come back empty now and then.
+Its answers change once a day, so each is kept until then and not asked for again. An error comes as
+an entry with the title "Error" that looks like a result; an id that arXiv does not have is left out
+without a word; pages in the middle of a result come back empty now and then.
 """
 
 import io
@@ -11,7 +12,13 @@ from xml.etree.ElementTree import Element
 
 from paperround.catalogue.identity import arxiv_id
 from paperround.catalogue.records import Bookmark, Item, PaperRecord, Rejected
-from paperround.catalogue.sources.fields import RowError, day_of, doi_of, says_withdrawn
+from paperround.catalogue.sources.fields import (
+    RowError,
+    day_of,
+    doi_of,
+    says_withdrawn,
+    short_name,
+)
 from paperround.catalogue.sources.markup import child, child_text, children, xml_elements
 from paperround.catalogue.visiting import Visit
 from paperround.errors import SourceError, UsageError
@@ -86,10 +93,14 @@ def _search(search: str, most: int, visit: Visit) -> Iterator[Item]:
 def _page(visit: Visit, query: dict[str, object]) -> tuple[int, list[PaperRecord | Rejected]]:
     """How many papers there are in all, and those of one page. Raises SourceError for errors."""
     address = f"{visit.address(SOURCE, ADDRESS)}?{urlencode(query)}"
+    if (kept := visit.kept.get(address)) is not None:
+        return read_feed(kept)
     answer = visit.get(address)
     total, items = read_feed(answer.body)
     if answer.status != 200:
         raise SourceError(f"{address}: status {answer.status}")
+    if items and not any(isinstance(item, Rejected) for item in items):
+        visit.kept.put(address, answer.body)
     return total, items
 
 
@@ -138,16 +149,12 @@ def _record(entry: Element, place: str) -> PaperRecord:
         title=title,
         abstract=abstract,
         authors=tuple(filter(None, (child_text(author, "name") for author in authors))),
-        organisation=_short(next(filter(None, affiliations), None)),
+        organisation=short_name(next(filter(None, affiliations), None)),
         published=day_of(child_text(entry, "published"), "published"),
         categories=tuple(term for term in terms if term),
         comment=comment,
-        venue=_short(venue),
+        venue=short_name(venue),
         withdrawn=says_withdrawn(comment, abstract),
         identifiers={"arxiv": arxiv} | ({"doi": doi} if doi else {}),
         place=place,
     )
-
-
-def _short(text: str | None) -> str | None:
-    return text if text and len(text) <= 200 else None

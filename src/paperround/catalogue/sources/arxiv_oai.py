@@ -14,7 +14,13 @@ from xml.etree.ElementTree import Element
 from paperround.catalogue.identity import arxiv_id
 from paperround.catalogue.records import Bookmark, Item, PaperRecord, Rejected, Removed
 from paperround.catalogue.sources.arxiv_snapshot import listed_authors
-from paperround.catalogue.sources.fields import RowError, day_of, doi_of, says_withdrawn
+from paperround.catalogue.sources.fields import (
+    RowError,
+    day_of,
+    doi_of,
+    says_withdrawn,
+    short_name,
+)
 from paperround.catalogue.sources.markup import (
     child,
     child_text,
@@ -197,11 +203,11 @@ def _arxiv(record: Element, arxiv: str, place: str) -> PaperRecord:
         title=title,
         abstract=abstract,
         authors=names,
-        organisation=_short(next(filter(None, affiliations), None)),
+        organisation=short_name(next(filter(None, affiliations), None)),
         published=day_of(created, "created"),
         categories=tuple((child_text(record, "categories") or "").split()),
         comment=comment,
-        venue=_short(child_text(record, "journal-ref")),
+        venue=short_name(child_text(record, "journal-ref")),
         withdrawn=says_withdrawn(comment, abstract),
         identifiers={"arxiv": arxiv} | ({"doi": doi} if doi else {}),
         place=place,
@@ -242,7 +248,3 @@ def _name(author: Element) -> str:
 def _spoken(name: str) -> str:
     last, comma, first = name.partition(", ")
     return f"{first} {last}" if comma else name
-
-
-def _short(text: str | None) -> str | None:
-    return text if text and len(text) <= 200 else None

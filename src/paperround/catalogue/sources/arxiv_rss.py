@@ -9,12 +9,19 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from datetime import date
+from typing import IO
 from xml.etree.ElementTree import Element
 
 from paperround.catalogue.identity import arxiv_id
 from paperround.catalogue.records import Bookmark, Item, PaperRecord, Rejected
 from paperround.catalogue.sources.arxiv_snapshot import listed_authors
-from paperround.catalogue.sources.fields import RowError, day_of, doi_of, says_withdrawn
+from paperround.catalogue.sources.fields import (
+    RowError,
+    day_of,
+    doi_of,
+    says_withdrawn,
+    short_name,
+)
 from paperround.catalogue.sources.files import check_files, open_files
 from paperround.catalogue.sources.markup import child_text, children, xml_elements
 from paperround.catalogue.visiting import Visit
@@ -33,11 +40,7 @@ _ABSTRACT = re.compile(
 def read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
     """The papers of saved listings."""
     check_files(SOURCE, arguments)
-    return (
-        item
-        for shown, stream in open_files(arguments)
-        for item in read_listing(stream.read(), shown)
-    )
+    return (item for shown, stream in open_files(arguments) for item in read_listing(stream, shown))
 
 
 def visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
@@ -59,14 +62,14 @@ def _visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
             continue
         if answer.status != 200:
             raise SourceError(f"{address}: status {answer.status}")
-        yield from read_listing(answer.body)
+        yield from read_listing(io.BytesIO(answer.body))
         news = {"etag": answer.etag, "last_modified": answer.last_modified}
         yield Bookmark(SOURCE, argument, json.dumps(news) if any(news.values()) else None)
 
 
-def read_listing(body: bytes, shown: str = "") -> Iterator[PaperRecord | Rejected]:
+def read_listing(stream: IO[bytes], shown: str = "") -> Iterator[PaperRecord | Rejected]:
     """The papers of one listing, RSS or Atom."""
-    for item in xml_elements(io.BytesIO(body), ("item", "entry"), shown):
+    for item in xml_elements(stream, ("item", "entry"), shown):
         if isinstance(item, Rejected):
             yield item
             continue
@@ -101,7 +104,7 @@ def _record(entry: Element, place: str) -> PaperRecord:
         authors=listed_authors(child_text(entry, "creator")),
         listed=_listed(day, announced),
         categories=tuple(categories),
-        venue=_short(child_text(entry, "journal_reference")),
+        venue=short_name(child_text(entry, "journal_reference")),
         withdrawn=says_withdrawn(abstract),
         identifiers={"arxiv": arxiv} | ({"doi": doi} if doi else {}),
         place=place,
@@ -110,7 +113,3 @@ def _record(entry: Element, place: str) -> PaperRecord:
 
 def _listed(day: str | None, announced: str) -> date | None:
     return day_of(day, "the day of the listing") if announced in _LISTS else None
-
-
-def _short(text: str | None) -> str | None:
-    return text if text and len(text) <= 200 else None

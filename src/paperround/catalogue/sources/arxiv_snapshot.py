@@ -14,8 +14,10 @@ from paperround.catalogue.sources.fields import (
     day_of,
     doi_of,
     objects_of,
+    records_of,
     required,
     says_withdrawn,
+    short_name,
     shown,
     text_of,
 )
@@ -28,20 +30,11 @@ SOURCE = "arxiv"
 def read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
     """The papers of snapshot files, plain or packed."""
     check_files("arxiv-snapshot", arguments)
-    return _read(arguments)
-
-
-def _read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
-    for name, stream in open_files(arguments):
-        for item in rows_of_lines(stream, name):
-            if isinstance(item, Rejected):
-                yield item
-                continue
-            place, row = item
-            try:
-                yield _record(row, place)
-            except RowError as error:
-                yield Rejected(place, str(error))
+    return (
+        item
+        for shown, stream in open_files(arguments)
+        for item in records_of(rows_of_lines(stream, shown), _record)
+    )
 
 
 def _record(row: Mapping[str, Any], place: str) -> PaperRecord:
@@ -60,7 +53,7 @@ def _record(row: Mapping[str, Any], place: str) -> PaperRecord:
         published=day_of(text_of(versions[0], "created"), "created") if versions else None,
         categories=tuple((text_of(row, "categories") or "").split()),
         comment=comment,
-        venue=_short(text_of(row, "journal-ref")),
+        venue=short_name(text_of(row, "journal-ref")),
         withdrawn=says_withdrawn(comment, abstract),
         identifiers={"arxiv": arxiv} | ({"doi": doi} if doi else {}),
         place=place,
@@ -84,8 +77,3 @@ def listed_authors(text: str | None) -> tuple[str, ...]:
     """The names in a text such as "I. Csiszar, F. Hiai and D. Petz"."""
     names = (text or "").replace(" and ", ",").split(",")
     return tuple(stripped for name in names if (stripped := " ".join(name.split())))
-
-
-def _short(venue: str | None) -> str | None:
-    """A journal's reference; some hold a whole history, which is no venue."""
-    return venue if venue and len(venue) <= 200 else None

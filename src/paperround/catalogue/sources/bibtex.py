@@ -12,7 +12,13 @@ from bibtexparser.model import DuplicateBlockKeyBlock, Entry, ParsingFailedBlock
 from paperround.catalogue.identity import derived_key
 from paperround.catalogue.records import PaperRecord, Rejected
 from paperround.catalogue.sources.fields import RowError, address_of, identifiers_in, year_day
-from paperround.catalogue.sources.files import READ_ERRORS, check_files, open_files, place_in
+from paperround.catalogue.sources.files import (
+    READ_ERRORS,
+    check_files,
+    open_files,
+    place_in,
+    some_of,
+)
 from paperround.catalogue.text import plain_text
 
 SOURCE = "bibtex"
@@ -30,11 +36,14 @@ def read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
 
 def read_text(stream: IO[bytes], shown: str = "") -> Iterator[PaperRecord | Rejected]:
     """The papers of one bibliography; what cannot be read costs its own entry only."""
+    data = b""
     try:
-        data = stream.read(_MAX_BYTES + 1)
+        while len(data) <= _MAX_BYTES and (part := some_of(stream, _MAX_BYTES)):
+            data += part
     except READ_ERRORS as error:
-        yield Rejected(place_in(shown, "the whole file"), str(error))
-        return
+        reason = f"{error}; what follows could not be read"
+        n_lines = data.count(b"\n")
+        yield Rejected(place_in(shown, f"line {n_lines + 1}"), reason)
     if len(data) > _MAX_BYTES:
         yield Rejected(place_in(shown, "the whole file"), f"longer than {_MAX_BYTES >> 20} MiB")
         return

@@ -2,12 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from paperround.catalogue.identity import arxiv_id
+from paperround.catalogue.records import PaperRecord, Rejected
+from paperround.catalogue.sources.files import place_in
 
 _ISO_DAY = re.compile(r"\s*(\d{4}-\d{2}-\d{2})(?:[T ].*)?$", re.ASCII | re.DOTALL)
 _DOI = re.compile(r"(?:https?://(?:dx\.)?doi\.org/|doi:\s*)?(10\.\d{4,9}/\S+)$", re.IGNORECASE)
@@ -17,6 +19,7 @@ _ACL = re.compile(
     r"([A-Z]\d{2}-\d{4}|\d{4}\.[a-z0-9_]+-[a-z0-9_]+\.\d+)(?:v\d+)?(?:\.pdf|/)?$"
 )
 _OPENREVIEW = re.compile(r"https?://openreview\.net/(?:forum|pdf)\?id=([\w-]{3,40})(?:[&#].*)?$")
+_LONGEST_NAME = 200
 _WITHDRAWN = re.compile(
     r"^\W*withdrawn\b|\b(?:paper|article|submission|manuscript|preprint|work)\b[^.]{0,40}"
     r"\b(?:is|was|been|being)\s+withdrawn\b",
@@ -26,6 +29,44 @@ _WITHDRAWN = re.compile(
 
 class RowError(ValueError):
     """Why a row is no paper, in one line."""
+
+
+def records_of(
+    rows: Iterable[tuple[str, Any] | Rejected], record: Callable[[Any, str], PaperRecord]
+) -> Iterator[PaperRecord | Rejected]:
+    """What `record` makes of each row and its place, or why it makes nothing, in order."""
+    for item in rows:
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        place, row = item
+        try:
+            yield record(row, place)
+        except RowError as error:
+            yield Rejected(place, str(error))
+
+
+def rows_of_pages(
+    pages: Iterable[tuple[str, Any] | Rejected], *names: str
+) -> Iterator[tuple[str, Any] | Rejected]:
+    """The rows in the list that a page of a server's answers has under one of the names.
+
+    What is no such page is a row itself.
+    """
+    for item in pages:
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        place, page = item
+        listed = next(
+            (n for n in names if isinstance(page, dict) and isinstance(page.get(n), list)), ""
+        )
+        if not listed:
+            yield item
+            continue
+        label = "result" if listed == "results" else listed
+        for number, row in enumerate(page[listed], start=1):
+            yield place_in(place, f"{label} {number}"), row
 
 
 def object_of(value: object) -> Mapping[str, Any]:
@@ -135,6 +176,11 @@ def address_of(text: str | None) -> str | None:
     """The text where it is a web address; None for anything else, which some lists have there."""
     stripped = text.strip() if text else ""
     return stripped if re.match(r"https?://\S+$", stripped) else None
+
+
+def short_name(text: str | None) -> str | None:
+    """A venue's or an organisation's name; some hold a whole history there, which is none."""
+    return text if text and len(text) <= _LONGEST_NAME else None
 
 
 def says_withdrawn(*texts: str | None) -> bool | None:

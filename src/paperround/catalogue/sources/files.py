@@ -47,6 +47,14 @@ def open_files(arguments: Sequence[str]) -> Iterator[tuple[str, IO[bytes]]]:
             yield shown, stream
 
 
+def some_of(stream: IO[bytes], size: int) -> bytes:
+    """Some bytes of the stream, at most so many; none at its end.
+
+    Where a packed file breaks off, what came before has been given: `read` would lose it.
+    """
+    return cast(BufferedReader, stream).read1(size)
+
+
 def place_in(shown: str, place: str) -> str:
     """A place in a file, with the file's name where there are several."""
     return f"{shown}, {place}" if shown else place
@@ -157,7 +165,7 @@ class _JsonReader:
     def _read(self, size: int) -> None:
         self._text = self._text[self._at :]
         self._at = 0
-        data = self._stream.read(size)
+        data = some_of(self._stream, size)
         self._is_at_end = not data
         text = self._decoder.decode(data, final=self._is_at_end)
         self.is_broken |= text.count("\ufffd") > data.count("\ufffd".encode())
@@ -177,7 +185,7 @@ def unpacked(file: BufferedReader) -> IO[bytes]:
     """The file's content: what .gz, .xz, .bz2 or .zst hold, else the file itself."""
     start = file.peek(6)
     if start.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], BufferedReader(cast(RawIOBase, gzip.GzipFile(fileobj=file))))
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
     if start.startswith(b"\xfd7zXZ\x00"):
         return cast(IO[bytes], lzma.open(file))
     if start.startswith(b"BZh"):

@@ -5,8 +5,7 @@ right.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlencode
 
 from paperround.catalogue.identity import arxiv_id
@@ -18,6 +17,7 @@ from paperround.catalogue.sources.fields import (
     day_of,
     object_of,
     objects_of,
+    records_of,
     required,
     shown,
     text_of,
@@ -40,7 +40,7 @@ _PERIODS = {
 def read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
     """The papers of saved answers: daily papers, a search, or one paper."""
     check_files(SOURCE, arguments)
-    return (_item(item) for item in json_items_of(arguments))
+    return records_of(json_items_of(arguments), _record)
 
 
 def visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
@@ -60,28 +60,20 @@ def _visit_period(argument: str, visit: Visit) -> Iterator[Item]:
         answer = visit.get_json(address)
         if not isinstance(answer, list):
             raise SourceError(f"{address}: the answer is no list of papers")
-        for number, entry in enumerate(answer, start=1):
-            yield _item((f"{argument or 'today'}, page {page}, item {number}", entry))
+        where = f"{argument or 'today'}, page {page}"
+        rows = ((f"{where}, item {number}", row) for number, row in enumerate(answer, start=1))
+        yield from records_of(rows, _record)
         if len(answer) < _PER_PAGE:
             return
         page += 1
 
 
-def _item(item: tuple[str, Any] | Rejected) -> PaperRecord | Rejected:
-    if isinstance(item, Rejected):
-        return item
-    place, value = item
-    try:
-        entry = object_of(value)
-        inner = entry.get("paper", {})
-        if not isinstance(inner, dict):
-            raise RowError(f"paper is {shown(inner)}; it must be an object")
-        return _record({**entry, **inner}, place)
-    except RowError as error:
-        return Rejected(place, str(error))
-
-
-def _record(row: Mapping[str, Any], place: str) -> PaperRecord:
+def _record(value: object, place: str) -> PaperRecord:
+    entry = object_of(value)
+    inner = entry.get("paper", {})
+    if not isinstance(inner, dict):
+        raise RowError(f"paper is {shown(inner)}; it must be an object")
+    row = {**entry, **inner}
     arxiv = arxiv_id(required(row, "id"))
     if arxiv is None:
         raise RowError(f"{shown(row['id'])} is no arXiv id")

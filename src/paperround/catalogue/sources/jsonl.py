@@ -22,7 +22,7 @@ import orjson
 
 from paperround.catalogue.identity import arxiv_id, derived_key
 from paperround.catalogue.records import PaperRecord, Rejected
-from paperround.catalogue.sources.fields import RowError, shown
+from paperround.catalogue.sources.fields import RowError, records_of, shown
 from paperround.catalogue.sources.files import READ_ERRORS, check_files, open_files
 from paperround.errors import UsageError
 
@@ -53,15 +53,11 @@ def read_lines(
     stream: IO[bytes], name: str = "", *, keys: Mapping[str, str] | None = None
 ) -> Iterator[PaperRecord | Rejected]:
     """The papers of a stream of lines; `name` stands before the line's number where it is given."""
-    for item in rows_of_lines(stream, name):
-        if isinstance(item, Rejected):
-            yield item
-            continue
-        place, row = item
-        try:
-            yield _record(renamed(row, keys) if keys else row, place)
-        except RowError as error:
-            yield Rejected(place, str(error))
+
+    def record(row: Mapping[str, Any], place: str) -> PaperRecord:
+        return _record(renamed(row, keys) if keys else row, place)
+
+    return records_of(rows_of_lines(stream, name), record)
 
 
 def renamed(row: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:

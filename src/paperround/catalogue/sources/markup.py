@@ -9,7 +9,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from paperround.catalogue.records import Rejected
-from paperround.catalogue.sources.files import MAX_ITEM_BYTES, READ_ERRORS, place_in
+from paperround.catalogue.sources.files import MAX_ITEM_BYTES, READ_ERRORS, place_in, some_of
 
 # What XML forbids and files hold all the same; a space in their place is not missed.
 _FORBIDDEN = bytes(code for code in range(32) if code not in (9, 10, 13))
@@ -92,7 +92,7 @@ class _Cleaned:
         """As a file's."""
         if size < 0:
             size = MAX_ITEM_BYTES
-        data = self._stream.read(size)
+        data = some_of(self._stream, size)
         if self._is_first:
             self._is_first = False
             declared = _DECLARED.match(data.removeprefix(b"\xef\xbb\xbf"))

@@ -17,11 +17,13 @@ from paperround.catalogue.sources.fields import (
     identifiers_in,
     object_of,
     objects_of,
+    records_of,
     required,
+    rows_of_pages,
     shown,
     text_of,
 )
-from paperround.catalogue.sources.files import check_files, json_items_of, place_in
+from paperround.catalogue.sources.files import check_files, json_items_of
 from paperround.catalogue.visiting import Visit
 from paperround.errors import SourceError
 
@@ -34,7 +36,7 @@ _MAX_WORDS = 20_000
 def read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
     """The papers of saved answers, or of snapshot files."""
     check_files(SOURCE, arguments)
-    return (record for item in json_items_of(arguments) for record in _items(item))
+    return records_of(rows_of_pages(json_items_of(arguments), "results"), _record)
 
 
 def visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
@@ -52,7 +54,7 @@ def visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
         answer = visit.get_json(address)
         if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
             raise SourceError(f"{address}: the answer has no list of works")
-        yield from _items(("the answer", answer))
+        yield from records_of(rows_of_pages([("the answer", answer)], "results"), _record)
         meta = answer.get("meta")
         following = meta.get("next_cursor") if isinstance(meta, dict) else None
         is_last = not isinstance(following, str) or not answer["results"] or following == cursor
@@ -62,22 +64,8 @@ def visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
         cursor = str(following)
 
 
-def _items(item: tuple[str, Any] | Rejected) -> Iterator[PaperRecord | Rejected]:
-    if isinstance(item, Rejected):
-        yield item
-        return
-    place, value = item
-    rows = [(place, value)]
-    if isinstance(value, dict) and isinstance(value.get("results"), list):
-        rows = [(place_in(place, f"result {i}"), v) for i, v in enumerate(value["results"], 1)]
-    for where, row in rows:
-        try:
-            yield _record(object_of(row), where)
-        except RowError as error:
-            yield Rejected(where, str(error))
-
-
-def _record(row: Mapping[str, Any], place: str) -> PaperRecord:
+def _record(value: object, place: str) -> PaperRecord:
+    row = object_of(value)
     work = required(row, "id").rpartition("/")[2]
     title = text_of(row, "title") or text_of(row, "display_name")
     if not title:

@@ -7,16 +7,16 @@ Such lists also hold e-mail addresses, genders and profiles of people; none of t
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from paperround.catalogue.records import PaperRecord, Rejected
 from paperround.catalogue.sources.fields import (
-    RowError,
     address_of,
     identifiers_in,
     object_of,
+    records_of,
     required,
     text_of,
     texts_of,
@@ -40,18 +40,11 @@ def _read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
     for argument, (name, stream) in zip(arguments, open_files(arguments), strict=True):
         named = _FILE_NAME.match(Path(argument).name)
         venue, year = (named[1], int(named[2])) if named else (None, None)
-        for item in json_items(stream, name):
-            if isinstance(item, Rejected):
-                yield item
-                continue
-            place, row = item
-            try:
-                yield _record(object_of(row), venue, year, place)
-            except RowError as error:
-                yield Rejected(place, str(error))
+        yield from records_of(json_items(stream, name), partial(_record, venue=venue, year=year))
 
 
-def _record(row: Mapping[str, Any], venue: str | None, year: int | None, place: str) -> PaperRecord:
+def _record(value: object, place: str, *, venue: str | None, year: int | None) -> PaperRecord:
+    row = object_of(value)
     key = required(row, "id")
     site, pdf = text_of(row, "site"), text_of(row, "pdf")
     arxiv = text_of(row, "arxiv")

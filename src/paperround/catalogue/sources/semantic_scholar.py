@@ -5,8 +5,7 @@
 An answer about many ids holds null for those that it does not know.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlencode
 
 from paperround.catalogue.records import Bookmark, Item, PaperRecord, Rejected
@@ -19,24 +18,28 @@ from paperround.catalogue.sources.fields import (
     identifiers_in,
     object_of,
     objects_of,
+    records_of,
     required,
+    rows_of_pages,
     shown,
     text_of,
     year_day,
 )
-from paperround.catalogue.sources.files import check_files, json_items_of, place_in
+from paperround.catalogue.sources.files import check_files, json_items_of
 from paperround.catalogue.visiting import Visit
 from paperround.errors import SourceError
 
 SOURCE = "semantic-scholar"
 ADDRESS = "https://api.semanticscholar.org/graph/v1"
+# Under these an answer has its papers.
+_LISTS = ("data", "recommendedPapers")
 _FIELDS = "title,abstract,year,publicationDate,venue,authors,externalIds,openAccessPdf,corpusId"
 
 
 def read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
     """The papers of saved answers, or of a dataset's shards with one object a line."""
     check_files(SOURCE, arguments)
-    return (record for item in json_items_of(arguments) for record in _items(item))
+    return records_of(rows_of_pages(json_items_of(arguments), *_LISTS), _record)
 
 
 def visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
@@ -49,35 +52,21 @@ def visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
         answer = visit.get_json(address)
         if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
             raise SourceError(f"{address}: the answer has no list of papers")
-        yield from _items(("the answer", answer))
-        token = text_of(answer, "token")
+        yield from records_of(rows_of_pages([("the answer", answer)], *_LISTS), _record)
+        token = answer.get("token")
+        if token is not None and not isinstance(token, str):
+            raise SourceError(f"{address}: the token of the next page is {shown(token)}, no text")
         yield Bookmark(SOURCE, query, token)
         if token is None:
             return
 
 
-def _items(item: tuple[str, Any] | Rejected) -> Iterator[PaperRecord | Rejected]:
-    if isinstance(item, Rejected):
-        yield item
-        return
-    place, value = item
-    rows = [(place, value)]
-    for name in ("data", "recommendedPapers"):
-        if isinstance(value, dict) and isinstance(value.get(name), list):
-            rows = [(place_in(place, f"{name} {i}"), v) for i, v in enumerate(value[name], 1)]
-    if isinstance(value, dict) and "message" in value and "paperId" not in value:
-        yield Rejected(place, f"an error: {str(value['message'])[:200]}")
-        return
-    for where, row in rows:
-        try:
-            if row is None:
-                raise RowError("null: an id that Semantic Scholar does not know")
-            yield _record(object_of(row), where)
-        except RowError as error:
-            yield Rejected(where, str(error))
-
-
-def _record(row: Mapping[str, Any], place: str) -> PaperRecord:
+def _record(value: object, place: str) -> PaperRecord:
+    if value is None:
+        raise RowError("null: an id that Semantic Scholar does not know")
+    row = object_of(value)
+    if "message" in row and "paperId" not in row:
+        raise RowError(f"an error: {str(row['message'])[:200]}")
     corpus = row.get("corpusId", row.get("corpusid"))
     key = text_of(row, "paperId") or (str(corpus) if type(corpus) is int else None)
     if key is None:
