@@ -1,5 +1,6 @@
 """`paperround import`, `paper show` and `paper split`, as a shell has them."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -89,3 +90,85 @@ def test_a_merge_is_shown_and_split(
     assert call(["import", "jsonl", str(file), "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)
     assert (counts["added"], counts["updated"], counts["merged"]) == (0, 0, 0)
+
+
+GOOD = b'{"id": "2604.00001", "title": "Forgetting Mixtures", "authors": ["Ann Lee"]}\n'
+OTHER = b'{"id": "2604.00002", "title": "Bridges"}\n'
+BOMB = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;">]>
+<collection><volume><paper id="1"><title>&b;</title></paper></volume></collection>"""
+VOLUME = b"""<collection><volume><meta><booktitle>B</booktitle></meta>
+<paper id="1"><title>One</title><url>2022.acl-long.1</url></paper>
+<paper id="2"><title>Two</title><url>2022.acl-lo"""
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "data", "added", "place", "reason"),
+    [
+        ("jsonl", "cut.jsonl", GOOD + OTHER[:20], 1, "line 2", "not JSON"),
+        ("jsonl", "cut.jsonl.gz", gzip.compress(GOOD)[:-9], 1, "line 2", "could not be read"),
+        ("jsonl", "latin.jsonl", GOOD + b'{"title": "Br\xfccken"}\n' + OTHER, 2, "line 2", "UTF-8"),
+        (
+            "jsonl",
+            "long.jsonl",
+            GOOD + b'{"title": "' + b"x" * (10 << 20) + b'"}\n' + OTHER,
+            2,
+            "line 2",
+            "longer than 8 MiB",
+        ),
+        (
+            "jsonl",
+            "title.jsonl",
+            GOOD + b'{"title": "' + b"x" * (5 << 20) + b'"}\n' + OTHER,
+            2,
+            "line 2",
+            "5,242,880 characters",
+        ),
+        (
+            "jsonl",
+            "year.jsonl",
+            GOOD + b'{"title": "Old", "published": "0000-01-01"}\n' + OTHER,
+            2,
+            "line 2",
+            "no such day",
+        ),
+        (
+            "jsonl",
+            "control.jsonl",
+            GOOD + b'{"title": "\\u0000\\u0007"}\n' + OTHER,
+            2,
+            "line 2",
+            "no title",
+        ),
+        (
+            "jsonl",
+            "twice.jsonl",
+            GOOD + b'{"id": "2604.00001", "title": "Cracks", "authors": ["C. Diaz"]}\n' + OTHER,
+            2,
+            "line 2",
+            "another paper under that name",
+        ),
+        ("acl-anthology", "bomb.xml", BOMB, 0, "the whole file", "document type or entities"),
+        ("acl-anthology", "cut.xml", VOLUME, 1, "line 3", "not XML"),
+        ("bibtex", "cut.bib", b"@article{a, title={One}}\n@article{b, tit", 1, "line 2", "BibTeX"),
+        ("openreview", "cut.json", b'[{"id": "1", "title": "One"}, {"id"', 1, "item 2", "not JSON"),
+    ],
+)
+def test_what_is_broken_is_named_and_everything_good_is_in(
+    tmp_path: Path,
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+    name: str,
+    data: bytes,
+    added: int,
+    place: str,
+    reason: str,
+) -> None:
+    file, rejects = tmp_path / name, tmp_path / "rejects"
+    file.write_bytes(data)
+    assert call(["import", source, str(file), "--rejects", str(rejects), "--json"]) == 1
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["added"], counts["rejected"]) == (added, 1)
+    (written,) = map(json.loads, rejects.read_text(encoding="utf-8").splitlines())
+    assert written["place"].startswith(place)
+    assert reason in written["reason"]

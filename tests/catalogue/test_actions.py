@@ -220,6 +220,46 @@ def test_a_source_is_trusted_to_know_its_own_papers_apart(engine: Engine) -> Non
     assert counts(done) == (2, 2, 0, 0, 0)
 
 
+@pytest.mark.parametrize("batches", ["one batch", "two imports"])
+def test_one_id_with_contradicting_data_is_rejected_and_the_first_stays(
+    engine: Engine, batches: str
+) -> None:
+    first = from_arxiv(place="line 1")
+    other = from_arxiv(
+        title="Cracks", authors=("C. Diaz",), abstract=OTHER_ABSTRACT, place="line 2"
+    )
+    third = from_arxiv(2, title="Bridges", abstract="", place="line 3")
+    if batches == "one batch":
+        done = import_records(engine, [first, other, third])
+        assert counts(done) == (3, 2, 0, 0, 1)
+    else:
+        import_records(engine, [first])
+        done = import_records(engine, [other, third])
+        assert counts(done) == (2, 1, 0, 0, 1)
+    (rejected,) = done.rejections
+    assert rejected.place == "line 2"
+    assert "another paper under that name" in rejected.reason
+    assert the_paper(engine, "2604.00001").paper.title == "Forgetting Mixtures"
+    # The same again changes nothing, and is rejected again.
+    assert counts(import_records(engine, [first, other, third])) == (3, 0, 0, 0, 1)
+    assert the_paper(engine, "2604.00001").paper.title == "Forgetting Mixtures"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"title": "Cracks", "abstract": OTHER_ABSTRACT},
+        {"title": "Cracks", "authors": ("C. Diaz",)},
+        {"abstract": OTHER_ABSTRACT, "authors": ("C. Diaz",)},
+        {"title": "Withdrawn", "abstract": "Withdrawn by the authors.", "authors": ("Lee, Ann",)},
+        {"title": "Cracks", "abstract": "", "authors": ()},
+    ],
+)
+def test_a_paper_may_change_all_but_something(engine: Engine, changed: dict[str, object]) -> None:
+    import_records(engine, [from_arxiv()])
+    assert import_records(engine, [from_arxiv(**changed)]).rejected == 0
+
+
 def test_a_known_value_is_never_lost_to_an_unknown(engine: Engine) -> None:
     full = from_arxiv(
         comment="8 pages",
@@ -344,9 +384,12 @@ def test_any_records_leave_a_sound_catalogue(records: list[PaperRecord]) -> None
     assert done.read == len(records)
     assert done.added >= count_of(engine)
     sound(engine)
-    # Every record leads to a paper that is here, and arXiv ids to the paper of that id.
+    # Every record leads to a paper that is here, and arXiv ids to the paper of that id, but for
+    # those whose source says under their name that they are another paper.
+    contradicting = {rejected.place for rejected in done.rejections}
     for record in records:
-        if arxiv := record.identifiers.get("arxiv"):
+        arxiv = record.identifiers.get("arxiv")
+        if arxiv and f"{record.source} {record.source_key}" not in contradicting:
             assert the_paper(engine, arxiv).paper.key == arxiv
 
 

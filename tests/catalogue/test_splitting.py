@@ -128,8 +128,29 @@ def test_an_address_from_before_the_merge_comes_back(engine: Engine) -> None:
     assert paper(engine, address).key == address
 
 
-def key() -> str:
+def test_an_address_goes_along_when_the_title_has_changed_since(engine: Engine) -> None:
+    import_records(engine, [PAGE])
+    address = "forgetting-mixtures-" + key()
+    import_records(engine, [ARXIV])
+    import_records(engine, [replace(PAGE, title="Remembering mixtures")])
+    new = split_paper(engine, "2604.00001", "hf-daily", "x")
+    assert new.startswith("remembering-mixtures-")
+    # Whoever kept the first address meant this paper: arXiv's never had it.
+    assert paper(engine, address).key == new
+    assert paper(engine, "2604.00001").title == ARXIV.title
+    assert check_catalogue(engine) == []
 
+
+def test_an_address_stays_where_it_may_belong_to_what_stays(engine: Engine) -> None:
+    other = replace(PAGE, source="openreview", source_key="f")
+    import_records(engine, [PAGE, other, ARXIV])
+    address = "forgetting-mixtures-" + key()
+    import_records(engine, [replace(PAGE, title="Remembering mixtures")])
+    split_paper(engine, "2604.00001", "hf-daily", "x")
+    assert paper(engine, address).key == "2604.00001"
+
+
+def key() -> str:
     return address_key(PAGE.title).rpartition("-")[2]
 
 

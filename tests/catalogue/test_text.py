@@ -1,8 +1,11 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pylatexenc.latex2text import LatexNodes2Text
 
-from paperround.catalogue.text import plain_text
+from paperround.catalogue.text import _SIMPLE_FORMULA, one_line, plain_text
 
 
 @pytest.mark.parametrize(
@@ -36,9 +39,48 @@ def test_latex_becomes_plain_words(latex: str, plain: str) -> None:
     assert plain_text(latex) == plain
 
 
+PIECES = r"x|10|,|(|)|+|=|^|_|\%|\alpha|\times|\in|\to|\ell|\Omega| |  |^{-3}|_{ij}|\sim 5|{\pi}"
+FORMULAS = st.lists(
+    st.sampled_from(PIECES.split("|")),
+    min_size=1,
+    max_size=10,
+).map("".join)
+
+
+@given(FORMULAS)
+def test_a_simple_formula_reads_as_a_parser_of_latex_has_it(formula: str) -> None:
+    piece = f"${formula.strip()}$"
+    if re.search(r"\\[A-Za-z]+$", piece[:-1]) or _SIMPLE_FORMULA.fullmatch(piece):
+        parsed = LatexNodes2Text(math_mode="text").latex_to_text(piece)
+        # A parser lets a macro swallow the space behind it; we leave spaces as they are written.
+        assert plain_text(f"a {piece} b").replace(" ", "") == f"a{parsed}b".replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("latex", "plain"),
+    [
+        (r"$p_{\theta}(x) \in (0,1)$", "p_θ(x) ∈ (0,1)"),
+        (r"from $3.6\% \to 30.8\%$", "from 3.6% → 30.8%"),
+        (r"$10^{-3}$", "10^-3"),
+        (r"$\ell{f}$", "ℓf"),
+        (r"$\textbf{63}\times$", "63×"),
+        (r"$x_\text{max}$", "x_max"),
+        # The parser would leave it out.
+        (r"$\texttt{AutoMod}2$", "AutoMod2"),
+    ],
+)
+def test_simple_formulas_keep_the_spaces_that_were_written(latex: str, plain: str) -> None:
+    assert plain_text(latex) == plain
+
+
 def test_an_unescaped_percent_sign_does_not_swallow_the_rest() -> None:
     text = r"reduces cost by 30% and $40\%$ of \emph{all} memory"
     assert plain_text(text) == "reduces cost by 30% and 40% of all memory"
+
+
+@given(st.text(alphabet="ab \n\t\r\x0b\x1f\u00a0é", max_size=8))
+def test_one_line_is_what_splitting_and_joining_gives(text: str) -> None:
+    assert one_line(text) == " ".join(text.split())
 
 
 @given(st.text())

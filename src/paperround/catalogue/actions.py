@@ -35,8 +35,11 @@ from paperround.log import get_logger
 BATCH = 1_000
 # So many rejections are kept in memory; all are counted, and told to whoever asks.
 KEPT_REJECTIONS = 1_000
+_CONTRADICTING = (
+    "its source has another paper under that name: title, authors and abstract are all different"
+)
 # Grows when records are cleaned or merged by other rules, so that the next import looks again.
-_RULES = b"1"
+_RULES = b"2"
 
 
 def import_records(
@@ -166,7 +169,13 @@ def _import_batch(
                 after = complete_bands(connection, after)
     with write(engine) as connection:
         merging = Batch(connection, records, now, digests)
-        counts: Counter[str] = Counter(merging.merge())
+        outcomes = merging.merge()
+        counts: Counter[str] = Counter(outcomes)
+        rejected += [
+            Rejected(_place(record), _CONTRADICTING)
+            for record, outcome in zip(records, outcomes, strict=True)
+            if outcome == "contradicting"
+        ]
         counts["updated"] += merging.withdraw(removed)
         merging.flush()
         for bookmark in bookmarks:
@@ -198,9 +207,12 @@ def _sound(
             records.append(cleaned(item))
             digests.append(digest)
         except RecordError as error:
-            place = item.place or f"{item.source} {item.source_key}"
-            rejected.append(Rejected(place[:200], str(error)))
+            rejected.append(Rejected(_place(item), str(error)))
     return records, digests, rejected
+
+
+def _place(record: PaperRecord) -> str:
+    return (record.place or f"{record.source} {record.source_key}")[:200]
 
 
 def _name(record: PaperRecord) -> tuple[str, str]:

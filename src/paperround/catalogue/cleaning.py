@@ -12,6 +12,7 @@ from typing import Any
 
 from paperround.catalogue.identity import arxiv_id, is_category, title_key
 from paperround.catalogue.records import PaperRecord, ReportedResult
+from paperround.catalogue.text import one_line
 
 MAX_TITLE = 1_000
 MAX_ABSTRACT = 50_000
@@ -75,7 +76,7 @@ def _text(value: str, name: str, limit: int) -> str:
 
 
 def _line(value: str, name: str, limit: int) -> str:
-    return " ".join(_text(value, name, limit).split())
+    return one_line(_text(value, name, limit))
 
 
 def _required(value: str, name: str, limit: int) -> str:

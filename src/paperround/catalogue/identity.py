@@ -172,6 +172,24 @@ def could_be_one(
     return count is None or other_count is None or count == other_count
 
 
+def are_two(a: tuple[str, Sequence[str], str], b: tuple[str, Sequence[str], str]) -> bool:
+    """Whether two records that a source gives under one name are plainly two papers.
+
+    Of each: title, authors, abstract. All of them must differ, as far as both know them, and two
+    titles alone say nothing: a paper gets a new title, another author or another abstract now and
+    then, and hardly all three.
+    """
+    (title, authors, abstract), (other_title, other_authors, other_abstract) = a, b
+    if title_key(title) == title_key(other_title):
+        return False
+    ours, theirs = _family_names(authors), _family_names(other_authors)
+    if ours & theirs:
+        return False
+    if abstract and other_abstract:
+        return bool(true_jaccard(abstract, other_abstract) < SAME_TITLE_ABSTRACT)
+    return bool(ours and theirs)
+
+
 def _family_names(authors: Sequence[str]) -> set[str]:
     """The last words of the names, without accents: what all sources write alike, if any."""
     names = set()

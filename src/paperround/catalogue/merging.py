@@ -5,6 +5,9 @@ nothing against it, nearly the same abstract. Two different arXiv ids are never 
 that has names of its own for its papers is trusted to know them apart, and what a person has told
 apart stays so.
 
+A name is not trusted against everything else, though: where a source's record has nothing in common
+with what the source last said under that name, it is refused, and the paper stays what it is.
+
 Records are merged one after the other; batches exist for speed alone. What is looked up for a whole
 batch at once is therefore checked again, when its turn comes, against what the papers are by then.
 """
@@ -21,6 +24,7 @@ from paperround.catalogue import storing
 from paperround.catalogue.identity import (
     DERIVED,
     address_key,
+    are_two,
     arxiv_key,
     bands_of,
     could_be_one,
@@ -35,7 +39,7 @@ from paperround.catalogue.tables import AppearanceTable, BandTable, IdentifierTa
 from paperround.catalogue.text import plain_text
 from paperround.errors import UsageError
 
-Outcome = Literal["added", "updated", "merged", "unchanged"]
+Outcome = Literal["added", "updated", "merged", "unchanged", "contradicting"]
 
 
 class Batch:
@@ -145,7 +149,8 @@ class Batch:
     def _merge_one(self, i: int) -> Outcome:
         record = self._records[i]
         found = self._find(i)
-        if found is None and self._uses_bands and i not in self._bands:
+        may_be_alike = self._uses_bands or "arxiv" not in record.identifiers
+        if found is None and may_be_alike and i not in self._bands:
             # It was met when the batch began: what it met has become another since.
             self._learn_bands([i])
             found = self._find(i)
@@ -153,6 +158,12 @@ class Batch:
             self._add(i)
             return "added"
         paper, met_by = found
+        said = paper.statements.get((record.source, record.source_key))
+        if said is not None and are_two(
+            (record.title, record.authors, record.abstract),
+            (said.values["title"], said.values["authors"], said.values["abstract"]),
+        ):
+            return "contradicting"
         for pair in sorted(record.identifiers.items()):
             other = self._by_identifier.get(pair)
             if other is not None and other is not paper and not self._are_two(paper, other):
@@ -292,10 +303,7 @@ class Batch:
         taken = (set(statement.identifiers.items()) - kept) & paper.identifiers
         new = Known(self._sequences.next("paper"), {}, is_new=True, is_touched=True)
         for pair in sorted(taken):
-            paper.lose(pair)
-            new.identify(pair)
-            # It is written anew under the other paper, not deleted.
-            paper.lost_identifiers.discard(pair)
+            self._move(pair, paper, new)
         statement.met_by = "a person"
         new.statements[name] = statement
         paper.is_touched = True
@@ -311,11 +319,22 @@ class Batch:
         else:
             key = self._former_or_free_key(paper, address_key(new.values["title"]))
         new.values["key"] = key
+        if not new.arxiv and all("arxiv" in s.identifiers for s in paper.statements.values()):
+            # What stays has never had an address but its arXiv id: the others were the new one's,
+            # under whatever title it had then.
+            for pair in sorted(pair for pair in paper.identifiers if pair[0] == FORMER_KEY):
+                self._move(pair, paper, new)
         self._papers[new.id] = new
         if self._uses_bands:
             self._set_bands(new)
         self._newly_apart.add(frozenset((paper.id, new.id)))
         return new
+
+    def _move(self, pair: Pair, one: Known, other: Known) -> None:
+        one.lose(pair)
+        other.identify(pair)
+        # It is written anew under the other paper, not deleted.
+        one.lost_identifiers.discard(pair)
 
     def withdraw(self, removed: Sequence[Removed]) -> int:
         """Marks papers that their source has taken back; how many were changed."""

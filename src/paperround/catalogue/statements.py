@@ -197,15 +197,11 @@ def difference(said: Mapping[str, Any], paper: Mapping[str, Any]) -> dict[str, A
 
     Most papers stand in one source, which says what the paper is: nothing is stored twice.
     """
-    differing: dict[str, Any] = {}
-    for column in SAID:
-        value = said[column]
-        assumed = paper[column] if column not in _UNKNOWN else paper[column] or None
-        if (value or (None if column in _UNKNOWN else value)) != assumed or (
-            # Known to be none: to say nothing would mean not to know.
-            column in (*NEWEST, "withdrawn") and value is not None and not value
-        ):
-            differing[column] = value.isoformat() if isinstance(value, date) else value
+    assumed = with_difference(None, paper)
+    differing = {column: value for column in SAID if (value := said[column]) != assumed[column]}
+    for column in _DAYS:
+        if differing.get(column):
+            differing[column] = differing[column].isoformat()
     return differing or None
 
 

@@ -26,8 +26,8 @@ _FORMULA = re.compile(
     r"|\\\[.{1,2000}?\\\]",
     re.DOTALL,
 )
-# What most formulas consist of: letters, numbers, signs, a level of braces, and macros that stand
-# for one sign each. The spaces around them stay as they were written.
+# What most formulas consist of: letters, numbers, signs, a level of braces, macros that stand for
+# one sign each, and those of a style. The spaces around them stay as they were written.
 _SIGN_MACROS = (
     "times sim pm approx le leq ge geq ell circ cdot in to rightarrow infty nabla partial"
     " alpha beta gamma delta epsilon varepsilon zeta eta theta iota kappa lambda mu nu xi pi"
@@ -38,7 +38,10 @@ _SIGNS: dict[str, str] = {
     for name in _SIGN_MACROS.split()
 }
 _SIGN = re.compile(r"\\([A-Za-z]+)")
-_PLAIN = rf"[A-Za-z0-9.,:;+*/()<>=|!?^_ -]|\\%|\\(?:{'|'.join(_SIGNS)})(?![A-Za-z])"
+_PLAIN = (
+    rf"[A-Za-z0-9.,:;+*/()<>=|!?^_ -]|\\%|\\(?:{'|'.join(_SIGNS)})(?![A-Za-z])"
+    r"|\\(?:text(?:bf|it|tt|sc|rm|sf)?|mathrm)(?=\{)"
+)
 _SIMPLE_FORMULA = re.compile(rf"\$(?P<inside>(?:{_PLAIN}|\{{(?:{_PLAIN})*\}})+)\$")
 _NO_BRACES = str.maketrans("", "", "{}")
 _ACCENT = re.compile(
@@ -78,6 +81,16 @@ def plain_text(latex: str) -> str:
         text = _without_markup(text)
     if "``" in text:
         text = text.replace("``", "“").replace("''", "”")
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """The text with single spaces for all white space, and none at its ends."""
+    # Most texts need little, and looking is several times faster than splitting and joining.
+    if text.isascii():
+        line = text.replace("\n", " ")
+        if line.isprintable() and "  " not in line and line == line.strip():
+            return line
     return " ".join(text.split())
 
 
@@ -121,7 +134,7 @@ def _formula(found: re.Match[str]) -> str:
         return piece
     if simple := _SIMPLE_FORMULA.fullmatch(piece):
         inside = simple["inside"].replace("\\%", "%")
-        return _SIGN.sub(lambda macro: _SIGNS[macro[1]], inside).translate(_NO_BRACES)
+        return _SIGN.sub(lambda macro: _SIGNS.get(macro[1], ""), inside).translate(_NO_BRACES)
     # Braces that a formula shows stay; those of the text around it are markup.
     return _converted(piece).translate(_KEPT_BRACES)
 
