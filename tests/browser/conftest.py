@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -16,9 +17,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from paperround.catalogue.actions import import_records
 from paperround.catalogue.records import PaperRecord
+from paperround.catalogue.schedule import import_due
 from paperround.db import open_database
 from paperround.discovery.embedding import embed_missing, load_embedder
-from paperround.settings import Settings, get_settings
+from paperround.settings import ScheduledSource, Settings, get_settings
 
 LITTLE_ROOM = Path(__file__).parents[1] / "web" / "little_room"
 _OPTIONS = [
@@ -74,8 +76,16 @@ def little_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory, little_site: Path) -> Iterator[str]:
     """The address of a server with a small catalogue, as `paperround serve` starts it."""
     home = tmp_path_factory.mktemp("home")
-    engine = open_database(Settings(home=home))
+    # An import that went well, one that did not, as the page of sources shows them.
+    home.joinpath("lab.jsonl").write_text(LAB, encoding="utf-8")
+    home.joinpath("paperround.toml").write_text(SOURCES.format(home=home), encoding="utf-8")
+    sources = tuple(
+        ScheduledSource(**each) for each in tomllib.loads(SOURCES.format(home=home))["sources"]
+    )
+    settings = Settings(home=home, sources=sources)
+    engine = open_database(settings)
     import_records(engine, RECORDS)
+    import_due(engine, settings)
     # Else the papers that are similar would come whenever the server has found the time.
     embed_missing(engine, load_embedder())
     engine.dispose()
@@ -96,6 +106,20 @@ def server(tmp_path_factory: pytest.TempPathFactory, little_site: Path) -> Itera
         finally:
             process.terminate()
 
+
+LAB = '{"title": "From the laboratory", "listed": "2026-06-01"}\n{"title": ""}\n'
+SOURCES = """
+[[sources]]
+name = "our laboratory"
+source = "jsonl"
+arguments = ["{home}/lab.jsonl"]
+when = "0 6 1 1 *"
+
+[[sources]]
+source = "bibtex"
+arguments = ["{home}/a-file-with-a-long-name-that-is-not-there-any-more.bib"]
+when = "0 6 1 1 *"
+"""
 
 SERVE = """
 from paperround.web.server import serve

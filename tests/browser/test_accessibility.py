@@ -23,6 +23,7 @@ PAGES = (
     "/claims/about",
     "/claims/little/faster",
     "/compare",
+    "/sources",
     "/help",
     "/nowhere",
 )

@@ -1,6 +1,8 @@
 """Imports by the clock."""
 
-from datetime import UTC, datetime
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,58 @@ def test_a_source_that_fails_says_why_and_the_others_go_on(
         ("failed", "ZeroDivisionError: a fault of ours"),
         ("finished", ""),
     ]
+
+
+def test_an_import_that_died_with_its_program_has_failed_by_the_next_look(
+    engine: Engine, settings: Settings, tmp_path: Path
+) -> None:
+    ours = settings.model_copy(update={"sources": (a_source(tmp_path, "One"),)})
+    noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    # A process of its own claims the import and is killed in the middle of it.
+    child = subprocess.Popen(
+        [sys.executable, "-c", DIES, ours.model_dump_json()], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "importing\n"
+    # While it lives, nobody else takes its import for dead, or imports the same beside it.
+    assert import_due(engine, ours, lambda: noon) == []
+    assert [each.state for each in imports(engine, ours, noon)] == ["running"]
+    child.kill()
+    child.communicate()
+    assert import_due(engine, ours, lambda: noon) == []
+    (dead,) = imports(engine, ours, noon)
+    assert (dead.state, dead.ended_at) == ("failed", noon)
+    assert dead.reason.startswith("the program ended before the import did")
+    next_day = noon + timedelta(days=1)
+    assert import_due(engine, ours, lambda: next_day) == ["lab"]
+    assert [each.state for each in imports(engine, ours, next_day)] == ["finished", "failed"]
+
+
+# Imports what is due on a noon of November, and never comes to an end.
+DIES = """
+import sys, time
+from datetime import UTC, datetime
+from paperround.catalogue import schedule
+from paperround.db import open_database
+from paperround.settings import Settings
+
+def read_source(*_, **__):
+    print("importing", flush=True)
+    time.sleep(60)
+
+schedule.read_source = read_source
+settings = Settings.model_validate_json(sys.argv[1])
+noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
+schedule.import_due(open_database(settings), settings, lambda: noon)
+"""
+
+
+def imports(
+    engine: Engine, settings: Settings, now: datetime
+) -> tuple[schedule.ScheduledImport, ...]:
+    with read(engine) as connection:
+        (found,) = scheduled_imports(connection, settings.sources, now)
+    return found.imports
 
 
 CONFIG = """

@@ -2,15 +2,20 @@
 
 A due moment is done once, by whichever worker writes it down first. One that passed while nothing
 ran is made up for by a single import; one that broke off goes on at its bookmark the next time.
+Whoever imports a source holds its lock, which the system takes back from a process that dies: what
+is `running` and not held has failed.
 """
 
+import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
+from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
@@ -27,6 +32,7 @@ from paperround.settings import ScheduledSource, Settings
 
 _LOOK_INTERVAL_S = 30.0
 _REASON_LIMIT = 500
+_ABANDONED = "the program ended before the import did; the next one goes on where it stopped"
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,14 @@ def import_due(
     """Does what is due and has not been done; the names of what was done."""
     done = []
     for source in settings.sources:
-        due_at = last_due(source, now())
-        if _claim(engine, source.name, due_at, now()):
-            _import_one(engine, settings, source, due_at, now)
-            done.append(source.name)
+        with _alone(settings, source) as is_alone:
+            if not is_alone:
+                continue
+            _fail_abandoned(engine, source.name, now())
+            due_at = last_due(source, now())
+            if _claim(engine, source.name, due_at, now()):
+                _import_one(engine, settings, source, due_at, now)
+                done.append(source.name)
     return done
 
 
@@ -123,6 +133,39 @@ def _imports_of(connection: Connection, name: str, n: int) -> tuple[ScheduledImp
         .limit(n)
     )
     return tuple(ScheduledImport(*row) for row in connection.execute(statement))
+
+
+@contextmanager
+def _alone(settings: Settings, source: ScheduledSource) -> Iterator[bool]:
+    """Whether no other process or thread of this home imports the source; none can meanwhile."""
+    folder = settings.home / "imports"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = hashlib.blake2b(source.name.encode(), digest_size=12).hexdigest()
+    lock = FileLock(folder / f"{name}.lock", thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _fail_abandoned(engine: Engine, name: str, now: datetime) -> None:
+    """Ends the imports that died with their process. Call it while holding the source's lock."""
+    abandoned = (ScheduledImportTable.name == name) & (ScheduledImportTable.state == "running")
+    with read(engine) as connection:
+        if connection.scalar(select(ScheduledImportTable.id).where(abandoned).limit(1)) is None:
+            return
+    with write(engine) as connection:
+        connection.execute(
+            update(ScheduledImportTable)
+            .where(abandoned)
+            .values(ended_at=now, state="failed", reason=_ABANDONED)
+        )
+    get_logger().warning("schedule.abandoned", source=name)
 
 
 def _claim(engine: Engine, name: str, due_at: datetime, now: datetime) -> bool:
