@@ -29,6 +29,14 @@ COMMANDS = (
     ["recommend", "fit"],
     ["recommend", "evaluate"],
     ["recommend", "recommend"],
+    ["user", "add"],
+    ["user", "invite"],
+    ["user", "list"],
+    ["user", "promote"],
+    ["user", "suspend"],
+    ["user", "reset"],
+    ["user", "export"],
+    ["user", "delete"],
 )
 
 

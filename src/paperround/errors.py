@@ -32,6 +32,24 @@ class ForbiddenError(PaperroundError):
     http_status = 403
 
 
+class SignInError(PaperroundError):
+    """Nobody is signed in who may do this, or the name or the password is not right."""
+
+    exit_status = 2
+    http_status = 401
+
+
+class TooOftenError(PaperroundError):
+    """Asked for too often; `wait_s` says after how many seconds it may be asked again."""
+
+    exit_status = 2
+    http_status = 429
+
+    def __init__(self, message: str, wait_s: int) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
 class CardError(PaperroundError):
     """A paper's card or its measurements break the contract."""
 

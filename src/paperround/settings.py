@@ -4,6 +4,8 @@
 `PAPERROUND_CONFIG`  the file, TOML; `paperround.toml` inside the home unless set
 `PAPERROUND_CACHE`   where fetched assets lie; inside the home unless set
 `PAPERROUND_ASSETS`  a folder of assets to look in before anything is fetched
+
+What belongs to a part is written with two underscores: `PAPERROUND_MAIL__PASSWORD`.
 """
 
 import os
@@ -11,12 +13,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -69,10 +72,63 @@ class ScheduledSource(BaseModel):
         return self
 
 
+class MailServer(BaseModel):
+    """`[mail]` of the configuration: the server that takes our mail, and whose name it bears."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str
+    port: int = Field(default=587, ge=1, le=65535)
+    # `starttls` and `tls` check the server's certificate.
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    # The address in From.
+    sender: str
+
+    @model_validator(mode="after")
+    def _kept_secret(self) -> Self:
+        if self.security == "none" and self.password.get_secret_value():
+            raise ValueError("a password is sent with security = 'starttls' or 'tls' only")
+        if "@" not in self.sender or any(sign in self.sender for sign in "\r\n<>"):
+            raise ValueError(f"sender = '{self.sender}' is no address; write one like a@b.example")
+        return self
+
+
+class OpenIdProvider(BaseModel):
+    """`[oidc]` of the configuration: who says who somebody is, beside their password here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Its address, under which /.well-known/openid-configuration is found.
+    issuer: str
+    client_id: str
+    client_secret: SecretStr
+    # What the button is called: "Sign in with …".
+    name: str = "your organisation"
+    # Whether everybody it knows may have an account, wherever `sign_up` stands.
+    sign_up: bool = False
+
+    @field_validator("issuer")
+    @classmethod
+    def _secure(cls, issuer: str) -> str:
+        parts = urlsplit(issuer)
+        is_here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_here):
+            raise ValueError(f"issuer = '{issuer}' must begin with https://")
+        return issuer
+
+
 class Settings(BaseSettings):
     """One instance, made by `get_settings()`; tests make their own."""
 
-    model_config = SettingsConfigDict(env_prefix="PAPERROUND_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PAPERROUND_",
+        # PAPERROUND_MAIL__PASSWORD: a secret need not stand in the file.
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+    )
 
     home: Path = Field(default_factory=lambda: user_data_path("paperround"))
     cache: Path | None = None
@@ -85,6 +141,16 @@ class Settings(BaseSettings):
     source_addresses: Mapping[str, str] = {}
     sources: tuple[ScheduledSource, ...] = ()
     run_threads: int = Field(default=2, ge=1, description="processor threads given to one run")
+    # Where readers reach this place, such as https://papers.example; mails and cookies need it.
+    public_url: str = ""
+    # Addresses of proxies in front of the server, whose X-Forwarded-For is believed.
+    proxies: tuple[str, ...] = ()
+    # Who may have an account: everybody, who is invited, or whom an admin adds by a command.
+    sign_up: Literal["open", "invitation", "closed"] = "invitation"
+    # How long a comment may be changed by who wrote it.
+    comment_edit_minutes: int = Field(default=30, ge=0)
+    mail: MailServer | None = None
+    oidc: OpenIdProvider | None = None
 
     @classmethod
     def settings_customise_sources(
@@ -108,6 +174,22 @@ class Settings(BaseSettings):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two sources are called '{twice[0]}'; give one another name")
         return sources
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError(f"public_url = '{url}' is no address; write https://papers.example")
+        if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+            raise ValueError(f"public_url = '{url}' goes on after the host; it cannot")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if (self.mail or self.oidc) and not self.public_url:
+            raise ValueError("mail and oidc need public_url, so that their links lead here")
+        return self
 
     @field_validator("home", "cache", "assets")
     @classmethod

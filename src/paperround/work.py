@@ -1,4 +1,4 @@
-"""What is done while nobody waits: queued runs, scheduled imports, embeddings of new papers.
+"""What is done while nobody waits: queued runs, scheduled imports, embeddings, mail.
 
 The server does it in threads of its own; `paperround worker` does it beside a server that does not.
 """
@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from paperround.catalogue.schedule import keep_imported
 from paperround.db import read
 from paperround.discovery.jobs import keep_embedded
+from paperround.readers.mail import keep_sent
 from paperround.runs.queries import is_running
 from paperround.runs.worker import Worker
 from paperround.settings import Settings
@@ -40,6 +41,7 @@ def work_in_threads(
             name="imports",
             daemon=True,
         ),
+        threading.Thread(target=keep_sent, args=(engine, settings, stop), name="mail", daemon=True),
     ]
     for thread in threads:
         thread.start()

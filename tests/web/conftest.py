@@ -1,6 +1,7 @@
 """A site over a small catalogue and one little room, and a client on this machine."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -9,18 +10,26 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from httpx2 import Response
 from sqlalchemy import update
 
 from paperround.catalogue.actions import import_records
 from paperround.catalogue.records import PaperRecord
 from paperround.catalogue.tables import PaperTable
+from paperround.clock import utc_now
 from paperround.db import connect, migrate, write
+from paperround.readers.accounts import add_reader
+from paperround.readers.secrets import hash_password
+from paperround.runs.rights import Role
 from paperround.settings import Settings
 from paperround.web.app import create_app
 
 LITTLE_ROOM = Path(__file__).with_name("little_room")
 
 Visit = Callable[..., TestClient]
+# The page with the form, where it goes, what is filled in.
+Submit = Callable[..., Response]
+PASSWORD = "kettle orbit mango 7"
 
 
 def a_record(number: int = 1, **changes: object) -> PaperRecord:
@@ -129,3 +138,41 @@ def visit(app: FastAPI) -> Iterator[Visit]:
 def client(visit: Visit) -> TestClient:
     """A client on this machine."""
     return visit()
+
+
+def submit(client: TestClient, page: str, action: str, **fields: str) -> Response:
+    """What comes of sending a form of that page, with the key that the page shows."""
+    shown = client.get(page)
+    forms = re.findall(r'<form[^>]* action="([^"]*)"(.*?)</form>', shown.text, re.DOTALL)
+    bodies = [body for address, body in forms if address == action]
+    assert bodies, f"{page} has no form to {action}, but {[address for address, _ in forms]}"
+    key = re.search(r'name="form_key" value="([0-9a-f]{64})"', bodies[0])
+    assert key is not None, f"the form to {action} has no key"
+    origin = {"Origin": str(client.base_url).rstrip("/")}
+    return client.post(action, data={"form_key": key[1], **fields}, headers=origin)
+
+
+@pytest.fixture(name="submit")
+def _submit() -> Submit:
+    return submit
+
+
+@pytest.fixture(scope="session")
+def hashed() -> str:
+    """The hash of PASSWORD, made once: it takes its time on purpose."""
+    return hash_password(PASSWORD)
+
+
+@pytest.fixture
+def sign_in(app: FastAPI, visit: Visit, hashed: str) -> Callable[..., TestClient]:
+    """Makes a reader whose password is PASSWORD, and a client that is signed in as them."""
+
+    def signed_in(name: str = "ada", role: Role = Role.READER, **options: str) -> TestClient:
+        with write(app.state.site.engine) as connection:
+            add_reader(connection, name, utc_now(), role=role, password=hashed)
+        client = visit(**options)
+        done = submit(client, "/sign-in", "/sign-in", name=name, password=PASSWORD)
+        assert done.status_code == 303, done.text
+        return client
+
+    return signed_in

@@ -97,7 +97,7 @@ def test_a_server_on_the_network_starts_nothing(
     ) as client:
         page = client.get("/papers/2601.00001")
         assert page.status_code == 200
-        assert "has no accounts yet" in page.text
+        assert "nobody has an account yet" in page.text
         assert '<form class="run-form"' not in page.text
         assert client.post(RUN).status_code == 403
         assert client.post("/api/v1/runs", json={"slug": "little"}).status_code == 403

@@ -81,4 +81,7 @@ class ResultTable(Table):
     # `Result.to_json`; last, since it may be megabytes.
     record: Mapped[dict[str, Any]] = mapped_column(JSON)
 
-    __table_args__ = (Index("ix_result_card", "slug", "scale", "card_sha256", "number"),)
+    __table_args__ = (
+        Index("ix_result_card", "slug", "scale", "card_sha256", "number"),
+        Index("ix_result_kept_at", "kept_at"),
+    )

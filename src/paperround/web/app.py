@@ -1,10 +1,11 @@
 """The site as an ASGI application: what `paperround serve` serves and what tests talk to."""
 
 import threading
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
-from fastapi import FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.staticfiles import StaticFiles
@@ -21,13 +22,16 @@ from paperround.runs.records import keep_shipped
 from paperround.runs.rooms import InstalledRooms, Room
 from paperround.settings import Settings
 from paperround.verdicts import papers_with
-from paperround.web import failures, guard
+from paperround.web import access, failures, guard
 from paperround.web.api import claims as api_claims
 from paperround.web.api import papers as api_papers
 from paperround.web.api import runs as api_runs
 from paperround.web.pages import (
+    accounts,
     claims,
     feed,
+    me,
+    openid,
     papers,
     plain,
     results,
@@ -42,6 +46,22 @@ from paperround.work import work_in_threads
 
 log = get_logger()
 
+# Every address but the static files and the API's own description. The first that fits answers, so
+# that those under a paper's address come before the paper's page, which takes all that is left.
+ROUTERS: Sequence[tuple[APIRouter, str]] = (
+    (api_papers.router, access.API),
+    (api_runs.router, access.API),
+    (api_claims.router, access.API),
+    (api_claims.short_router, access.SHORT_API),
+    *(
+        (page.router, "")
+        for page in (
+            *(feed, search, runnable, runs, claims, results, sources, accounts, openid, me),
+            *(papers, plain),
+        )
+    ),
+)
+
 # What a worker gets to end its run's process and give the run back.
 _WORKER_STOPS_WITHIN_S = 10
 _GZIP_FROM_BYTES = 1_000
@@ -52,8 +72,9 @@ def create_app(
 ) -> FastAPI:
     """The site over the database that the settings name, migrated on the way.
 
-    `local_only` says that the server listens on a loopback address: only then may runs be started
-    from a page, and only then is the `Host` header held against the loopback names and `hosts`.
+    `local_only` says that the server listens on a loopback address: only then is whoever sits at it
+    the admin while nobody has an account, and only then is the `Host` header held against the
+    loopback names and `hosts`, to which the name in `public_url` belongs.
     `worker` starts one in a thread, for as long as the application runs.
     """
     engine = open_database(settings)
@@ -75,7 +96,7 @@ def create_app(
         searcher=Searcher(engine, settings, found),
         local_only=local_only,
         worker=worker,
-        hosts=frozenset(hosts),
+        hosts=frozenset([*hosts, *_public_host(settings)]),
         installed=installed,
     )
 
@@ -99,13 +120,11 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
+        dependencies=[Depends(access.check_role), Depends(access.check_form)],
     )
     app.state.site = site
-    for router in (api_papers.router, api_runs.router, api_claims.router):
-        app.include_router(router, prefix="/api/v1")
-    app.include_router(api_claims.short_router, prefix="/api", include_in_schema=False)
-    for page in (feed, search, runnable, runs, claims, results, sources, papers, plain):
-        app.include_router(page.router, include_in_schema=False)
+    for router, prefix in ROUTERS:
+        app.include_router(router, prefix=prefix, include_in_schema=prefix == access.API)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     failures.install(app)
     app.add_middleware(_Gate)
@@ -114,6 +133,11 @@ def create_app(
     app.add_middleware(guard.HeadAsGet)
     app.add_middleware(guard.SecurityHeaders)
     return app
+
+
+def _public_host(settings: Settings) -> list[str]:
+    name = urlsplit(settings.public_url).hostname
+    return [name] if name else []
 
 
 class _Gate:

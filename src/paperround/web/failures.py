@@ -3,26 +3,30 @@
 import secrets
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from paperround.errors import PaperroundError
+from paperround.errors import PaperroundError, SignInError, TooOftenError
 from paperround.log import get_logger
 from paperround.web.guard import SECURITY_HEADERS
 from paperround.web.rendering import render
+from paperround.web.visitors import ANYBODY, Visitor
 
 log = get_logger()
 
 _API = "/api/"
 _TITLES = {
     400: "That request does not work",
-    403: "Not from here",
+    401: "Sign in first",
+    403: "Not for you",
     404: "Nothing at this address",
     405: "Not that way",
+    429: "Too often",
     500: "Something broke here",
 }
 
@@ -37,7 +41,20 @@ def install(app: FastAPI) -> None:
 
 def answer(request: Request, error: PaperroundError) -> Response:
     """The response to an error that was raised on purpose."""
-    return _respond(request, error.http_status, str(error))
+    is_api = request.url.path.startswith(_API)
+    if isinstance(error, SignInError) and not is_api and request.method in ("GET", "HEAD"):
+        return RedirectResponse(f"/sign-in?{urlencode({'next': request.url.path})}", 303)
+    response = _respond(request, error.http_status, str(error))
+    if isinstance(error, SignInError):
+        response.headers["www-authenticate"] = "Bearer"
+    if isinstance(error, TooOftenError):
+        response.headers.update(retry_headers(error))
+    return response
+
+
+def retry_headers(error: TooOftenError) -> dict[str, str]:
+    """What tells a program when it may ask again."""
+    return {"retry-after": str(error.wait_s)}
 
 
 def _answer_own(request: Request, error: Exception) -> Response:
@@ -65,10 +82,17 @@ def _answer_unforeseen(request: Request, error: Exception) -> Response:
     # The number ties what the reader sees to what the operator's log says.
     number = secrets.token_hex(4)
     log.error("request.broke", path=request.url.path, number=number, exc_info=error)
-    response = _respond(request, 500, f"The server's log has it under number {number}.")
+    says = f"The server's log has it under number {number}."
+    response = _respond(request, 500, says)
     # This answer is made outside of all middleware.
     response.headers.update(SECURITY_HEADERS)
     return response
+
+
+def _visitor(request: Request) -> Visitor:
+    """Who asks, for the page's head, where that was found out before it failed."""
+    known: Visitor | None = getattr(request.state, "visitor", None)
+    return known or ANYBODY
 
 
 def _respond(request: Request, status: int, detail: str) -> Response:
@@ -78,4 +102,12 @@ def _respond(request: Request, status: int, detail: str) -> Response:
         if detail:
             problem["detail"] = detail
         return JSONResponse(problem, status, media_type="application/problem+json")
-    return render(request, "failure.html", status=status, code=status, heading=title, detail=detail)
+    return render(
+        request,
+        "failure.html",
+        status=status,
+        visitor=_visitor(request),
+        code=status,
+        heading=title,
+        detail=detail,
+    )

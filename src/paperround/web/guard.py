@@ -1,9 +1,9 @@
-"""Who may ask for what: known hosts, same-origin posts, and runs from this very machine only.
+"""What is let in at all: known hosts, same-origin posts, and who is this very machine.
 
-Until there are accounts, starting or cancelling a run is for whoever sits at the machine: the
-server must listen on a loopback address, and the request must come from one. A page of another
-site open in the same browser is shut out twice: by its `Origin`, and, should it point its own name
-at 127.0.0.1 (DNS rebinding), by the name in `Host`.
+While nobody has an account, whoever sits at the machine is its admin: the server must listen on a
+loopback address, and the request must come from one (`visitors.py` says who asks otherwise). A page
+of another site open in the same browser is shut out twice: by its `Origin`, and, should it point
+its own name at 127.0.0.1 (DNS rebinding), by the name in `Host`.
 """
 
 import ipaddress
@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paperround.errors import ForbiddenError, UsageError
-from paperround.runs.rights import THIS_MACHINE, Asker
 
 SECURITY_HEADERS = {
     "content-security-policy": (
@@ -88,8 +87,8 @@ def check_host(headers: Headers, *, local_only: bool, hosts: Collection[str]) ->
     """Raises UsageError when the request names a host that this server does not go by.
 
     A server that only this machine reaches goes by the loopback names and by `hosts`. One that
-    the network reaches goes by any name unless `hosts` says which: nothing secret is read there,
-    and nothing can be started.
+    the network reaches goes by any name unless `hosts` says which: a browser keeps no session under
+    a name that is pointed at it, and without a session nothing can be changed.
     """
     if not local_only and not hosts:
         return
@@ -115,25 +114,18 @@ def check_post(headers: Headers) -> None:
         raise UsageError(f"a body is sent with its length, at most {_MAX_BODY_BYTES} bytes")
 
 
-def why_runs_are_closed(request: Request, *, local_only: bool) -> str:
-    """Why this request may not start or cancel a run; empty when it may."""
+def why_not_this_machine(request: Request, *, local_only: bool) -> str:
+    """Why this request is not known to come from who sits at this machine; empty when it is."""
     if not local_only:
         return (
-            "This server answers the network, and Paperround has no accounts yet, so runs are "
-            "started on its own machine, with paperround run."
+            "This server answers the network, and nobody has an account yet: make the first with "
+            "paperround user add, or start runs on its own machine, with paperround run."
         )
     if any(header in request.headers for header in _PROXY_HEADERS):
         return "This request came through a proxy; runs are started on the machine itself."
     if request.client is None or not _is_loopback(request.client.host):
         return "Runs are started on the machine that Paperround runs on."
     return ""
-
-
-def who_asks(request: Request, *, local_only: bool) -> Asker:
-    """Who sent this request for starting or cancelling a run; ForbiddenError where nobody may."""
-    if reason := why_runs_are_closed(request, local_only=local_only):
-        raise ForbiddenError(reason)
-    return THIS_MACHINE
 
 
 def _host_name(host: str) -> str:

@@ -14,8 +14,10 @@ from starlette.responses import HTMLResponse, Response
 from paperround.catalogue.records import Paper
 from paperround.runs.queries import tally_of
 from paperround.web import claims, tex, wording
+from paperround.web.forms import form_key, keep_form_secret
 from paperround.web.readme import readme_html
 from paperround.web.samples import shown_samples
+from paperround.web.visitors import Visitor, who
 
 STATIC = Path(__file__).with_name("static")
 _EXCERPT_CHARACTERS = 330
@@ -28,27 +30,34 @@ def render(
     *,
     status: int = 200,
     fragment: str | None = None,
+    is_secret: bool = False,
+    visitor: Visitor | None = None,
     **context: Any,
 ) -> Response:
     """The page of a template, or 304 where the browser has it already.
 
-    `fragment` names the block to send alone when htmx asks for a part of the page.
+    `fragment` names the block to send alone when htmx asks for a part of the page. A page that
+    `is_secret` is kept nowhere. `visitor` is who the page is for, whoever asks unless it is given.
     """
-    values = {"request": request, "path": request.url.path, **context}
+    visitor = visitor or who(request)
+    values = {"request": request, "path": request.url.path, "visitor": visitor, **context}
     page = environment().get_template(template)
     if fragment is not None and wants_fragment(request):
         body = "".join(page.blocks[fragment](page.new_context(values)))
     else:
         body = page.render(values)
-    headers = {"cache-control": "no-cache"}
+    kept = "private, no-cache" if visitor.reader else "no-cache"
+    headers = {"cache-control": "no-store" if is_secret else kept, "vary": "Cookie"}
     if fragment is not None:
-        headers["vary"] = "HX-Request, HX-Request-Type"
-    if status == 200:
+        headers["vary"] += ", HX-Request, HX-Request-Type"
+    if status == 200 and not is_secret:
         # Weak: the same page is sent packed and unpacked.
         headers["etag"] = f'W/"{hashlib.sha256(body.encode()).hexdigest()[:20]}"'
         if headers["etag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-    return HTMLResponse(body, status_code=status, headers=headers)
+    response = HTMLResponse(body, status_code=status, headers=headers)
+    keep_form_secret(request, response)
+    return response
 
 
 def kept_response(
@@ -95,6 +104,7 @@ def environment() -> Environment:
     )
     made.globals.update(
         static=static_address,
+        form_key=form_key,
         count=wording.count,
         period_title=wording.period_title,
         period_address=wording.period_address,

@@ -9,8 +9,8 @@ from paperround.errors import NotFoundError
 from paperround.runs.actions import cancel_run, queue_run
 from paperround.runs.queries import recent_runs, run_by_id
 from paperround.web.api.shapes import PROBLEMS, Problem, RunAsked, RunOut, RunsOut
-from paperround.web.guard import who_asks
 from paperround.web.site import Site, SiteHere
+from paperround.web.visitors import who_asks
 
 router = APIRouter(tags=["runs"], responses=PROBLEMS)
 
@@ -36,7 +36,7 @@ def list_runs(
 @router.post("/runs", status_code=202, responses=_FORBIDDEN)
 def add_run(request: Request, response: Response, site: SiteHere, asked: RunAsked) -> RunOut:
     """Queues a run; the same run that waits or is under way already is not queued twice."""
-    asker = who_asks(request, local_only=site.local_only)
+    asker = who_asks(request)
     run_id = queue_run(site.engine, asked.slug, asked.scale, asked.seeds, asker=asker)
     response.headers["location"] = f"/api/v1/runs/{run_id}"
     return _run(site, run_id)
@@ -51,7 +51,7 @@ def get_run(site: SiteHere, run_id: RunId) -> RunOut:
 @router.post("/runs/{run_id}/cancel", status_code=202, responses=_FORBIDDEN)
 def cancel(request: Request, site: SiteHere, run_id: RunId) -> RunOut:
     """Cancels a run; one that has ended stays as it is."""
-    asker = who_asks(request, local_only=site.local_only)
+    asker = who_asks(request)
     cancel_run(site.engine, run_id, asker=asker)
     return _run(site, run_id)
 

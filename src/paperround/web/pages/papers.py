@@ -22,9 +22,9 @@ from paperround.runs.records import results_kept
 from paperround.runs.rooms import Room
 from paperround.runs.verdicts import judge
 from paperround.web import claims, wording
-from paperround.web.guard import who_asks, why_runs_are_closed
 from paperround.web.rendering import render
 from paperround.web.site import Site, SiteHere
+from paperround.web.visitors import who, who_asks, why_runs_are_closed
 
 router = APIRouter()
 
@@ -79,7 +79,7 @@ def run_paper(
     request: Request, site: SiteHere, key: str, scale: Annotated[str, Form()] = Scale.QUICK
 ) -> Response:
     """Queues a run of the paper and leads to its page."""
-    asker = who_asks(request, local_only=site.local_only)
+    asker = who_asks(request)
     room = site.rooms_by_paper.get(key)
     if room is None:
         raise NotFoundError(f"no paper '{key[:80]}' runs here")
@@ -111,7 +111,11 @@ def _room_context(
     return {
         "room": room,
         "scales": [s.value for s in scales],
-        "runnable_scales": [s.value for s in scales if room.card.scales[s].runs_here],
+        "runnable_scales": [
+            s.value
+            for s in scales
+            if room.card.scales[s].runs_here and s.value in who(request).scales
+        ],
         "scale": scale.value,
         "notes_of_scale": room.card.scales[scale],
         "latest": latest,
@@ -135,7 +139,7 @@ def _room_context(
         "unmeasured": judge(room.card, scale, [], "not measured yet"),
         "charts": charts_of(latest.result, site.settings) if latest else [],
         "bars": draw_bars(latest.result.tables, site.settings) if latest else [],
-        "closed": why_runs_are_closed(request, local_only=site.local_only),
+        "closed": why_runs_are_closed(request),
         "active": next((run for run in runs if run.is_active), None),
         "runs": runs,
         "costs": {s.value: _cost(room, s, counted.get(s)) for s in scales},

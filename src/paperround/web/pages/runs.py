@@ -31,9 +31,9 @@ from paperround.runs.queries import (
 from paperround.runs.reproduction import Event
 from paperround.runs.rooms import Room
 from paperround.web import wording
-from paperround.web.guard import who_asks, why_runs_are_closed
 from paperround.web.rendering import environment, render
 from paperround.web.site import Site, SiteHere
+from paperround.web.visitors import who_asks, why_runs_are_closed
 
 router = APIRouter()
 
@@ -56,7 +56,7 @@ def runs(request: Request, site: SiteHere) -> Response:
 @router.get("/runs/{run_id}")
 def run(request: Request, site: SiteHere, run_id: str) -> Response:
     """One run: its progress while it lasts, its result afterwards."""
-    return render(request, "run.html", fragment="live", **_context(request, site, run_id))
+    return render(fragment="live", template="run.html", **_context(request, site, run_id))
 
 
 @router.get("/runs/{run_id}/events")
@@ -70,7 +70,7 @@ async def follow(request: Request, site: SiteHere, run_id: str) -> Response:
 @router.post("/runs/{run_id}/cancel")
 def cancel(request: Request, site: SiteHere, run_id: str) -> Response:
     """Cancels the run and leads back to its page."""
-    asker = who_asks(request, local_only=site.local_only)
+    asker = who_asks(request)
     cancel_run(site.engine, run_id, asker=asker)
     return RedirectResponse(f"/runs/{run_id}", status_code=303)
 
@@ -159,6 +159,7 @@ def _context(
             progress = run_progress(connection, found, utc_now(), earlier)
             so_far.read_on(connection, run_id)
     return {
+        "request": request,
         "section": "runs",
         "run": found,
         "ended": not found.is_active,
@@ -174,7 +175,7 @@ def _context(
         "draw": lambda series: draw_charts(series, site.settings),
         "bars": lambda tables: draw_bars(tables, site.settings),
         "log": _log_tail(site.settings.runs_dir / found.id / LOG_NAME),
-        "closed": why_runs_are_closed(request, local_only=site.local_only),
+        "closed": why_runs_are_closed(request),
         "worker": site.worker,
     }
 

@@ -1,0 +1,6 @@
+"""Readers: accounts and sessions, votes, comments, reading marks, tokens of the API.
+
+`tables.py` is the schema and `queries.py` reads; what writes is called after what it writes:
+`accounts.py` (signing up and in), `sessions.py`, `links.py` (sent or printed, good for one use),
+`votes.py`, `comments.py`, `tokens.py`. `limits.py` says how often somebody may try.
+"""

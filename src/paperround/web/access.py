@@ -1,0 +1,130 @@
+"""Who may use which address: one table of all, asked before any handler runs.
+
+An address that is not in the table is refused, so that a new one cannot be open by mistake. What
+depends on whose a thing is (a comment, a run, a session) is asked where the thing is read.
+"""
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+
+from paperround.errors import ForbiddenError, SignInError
+from paperround.readers.tokens import Scope
+from paperround.runs.rights import Role
+from paperround.web.forms import check_form_key
+from paperround.web.visitors import who
+
+_ORDER = list(Role)
+API = "/api/v1"
+SHORT_API = "/api"
+
+# By method and address, as the route has it: the least role.
+PAGES: Mapping[str, Role] = {
+    "GET /": Role.VISITOR,
+    "GET /day/{text}": Role.VISITOR,
+    "GET /week/{text}": Role.VISITOR,
+    "GET /month/{text}": Role.VISITOR,
+    "GET /search": Role.VISITOR,
+    "GET /runnable": Role.VISITOR,
+    "GET /runs": Role.VISITOR,
+    "GET /runs/{run_id}": Role.VISITOR,
+    "GET /runs/{run_id}/events": Role.VISITOR,
+    # Asked in `visitors.who_asks` and in runs.rights: it depends on the scale and on whose run.
+    "POST /runs/{run_id}/cancel": Role.VISITOR,
+    "POST /papers/{key:path}/runs": Role.VISITOR,
+    "GET /papers/{key:path}": Role.VISITOR,
+    "GET /claims": Role.VISITOR,
+    "GET /claims.csv": Role.VISITOR,
+    "GET /claims/about": Role.VISITOR,
+    "GET /claims/{slug}/{claim_id}": Role.VISITOR,
+    "GET /verdicts": Role.VISITOR,
+    "GET /badges/{slug}.svg": Role.VISITOR,
+    "GET /badges/{slug}/{claim_id}.svg": Role.VISITOR,
+    "GET /results/{name}": Role.VISITOR,
+    "GET /results/{result_id}/images/{number}.png": Role.VISITOR,
+    "GET /compare": Role.VISITOR,
+    "GET /sources": Role.VISITOR,
+    "GET /help": Role.VISITOR,
+    "GET /healthz": Role.VISITOR,
+    "GET /robots.txt": Role.VISITOR,
+    "GET /favicon.ico": Role.VISITOR,
+    "GET /sign-in": Role.VISITOR,
+    "POST /sign-in": Role.VISITOR,
+    "GET /sign-in/oidc": Role.VISITOR,
+    "GET /sign-in/oidc/back": Role.VISITOR,
+    "POST /sign-out": Role.VISITOR,
+    "GET /sign-up": Role.VISITOR,
+    "POST /sign-up": Role.VISITOR,
+    "GET /join/{token}": Role.VISITOR,
+    "POST /join/{token}": Role.VISITOR,
+    "GET /forgot": Role.VISITOR,
+    "POST /forgot": Role.VISITOR,
+    "GET /password/{token}": Role.VISITOR,
+    "POST /password/{token}": Role.VISITOR,
+    "GET /confirm/{token}": Role.VISITOR,
+    "POST /confirm/{token}": Role.VISITOR,
+    "GET /me": Role.READER,
+    "GET /me/export.json": Role.READER,
+    "POST /me/password": Role.READER,
+    "POST /me/email": Role.READER,
+    "POST /me/sessions/end": Role.READER,
+    "POST /me/sessions/{session_id}/end": Role.READER,
+    "POST /me/delete": Role.READER,
+}
+
+# The same for the API; the scope that a token must have, where one is used.
+API_ROUTES: Mapping[str, tuple[Role, Scope | None]] = {
+    f"GET {API}/papers": (Role.VISITOR, None),
+    f"GET {API}/feed": (Role.VISITOR, None),
+    f"GET {API}/papers/{{key:path}}": (Role.VISITOR, None),
+    f"GET {API}/search": (Role.VISITOR, None),
+    f"GET {API}/runnable": (Role.VISITOR, None),
+    f"GET {API}/claims": (Role.VISITOR, None),
+    f"GET {SHORT_API}/claims": (Role.VISITOR, None),
+    f"GET {API}/results": (Role.VISITOR, None),
+    f"GET {API}/results/{{result_id}}": (Role.VISITOR, None),
+    f"GET {API}/compare": (Role.VISITOR, None),
+    f"GET {API}/runs": (Role.VISITOR, None),
+    f"GET {API}/runs/{{run_id}}": (Role.VISITOR, None),
+    f"POST {API}/runs": (Role.VISITOR, Scope.RUN),
+    f"POST {API}/runs/{{run_id}}/cancel": (Role.VISITOR, Scope.RUN),
+}
+
+
+def check_role(request: Request) -> None:
+    """Raises SignInError or ForbiddenError where whoever asks may not use this address."""
+    least, scope = rule_of(request)
+    visitor = who(request)
+    if _ORDER.index(visitor.role) < _ORDER.index(least):
+        if visitor.reader is None:
+            raise SignInError("sign in first")
+        raise ForbiddenError(f"this is for {least}s")
+    if visitor.scopes is not None and scope is not None and scope not in visitor.scopes:
+        raise ForbiddenError(f"this token does not have the scope '{scope}'")
+
+
+async def check_form(request: Request) -> None:
+    """Raises ForbiddenError for a form of a page that is not ours."""
+    is_page = not request.url.path.startswith(f"{SHORT_API}/")
+    if is_page and request.method not in ("GET", "HEAD", "OPTIONS"):
+        await check_form_key(request)
+
+
+def rule_of(request: Request) -> tuple[Role, Scope | None]:
+    """The least role and the scope of the address that was asked for."""
+    route = f"{request.method} {request.scope['route'].path}"
+    path = request.url.path
+    for prefix in (API, SHORT_API):
+        if path.startswith(f"{prefix}/"):
+            return rule(f"{request.method} {prefix}{request.scope['route'].path}")
+    return rule(route)
+
+
+def rule(route: str) -> tuple[Role, Scope | None]:
+    """The rule of a route such as `GET /papers/{key:path}`; ForbiddenError where there is none."""
+    found = API_ROUTES.get(route)
+    if found is None and route in PAGES:
+        found = PAGES[route], None
+    if found is None:
+        raise ForbiddenError(f"nobody has said who may use {route}")
+    return found

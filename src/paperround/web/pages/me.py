@@ -1,0 +1,148 @@
+"""A reader's own page: what is kept of them, where they are signed in, and the end of it."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from paperround.clock import utc_now
+from paperround.db import read, write
+from paperround.errors import NotFoundError, PaperroundError, UsageError
+from paperround.readers import accounts
+from paperround.readers.export import export_reader
+from paperround.readers.mail import mailing_of
+from paperround.readers.queries import sessions_of
+from paperround.readers.records import Reader
+from paperround.readers.secrets import MAX_PASSWORD, MIN_PASSWORD
+from paperround.readers.sessions import IDLE, end_session, end_sessions
+from paperround.web.failures import retry_headers
+from paperround.web.rendering import render
+from paperround.web.site import Site, SiteHere
+from paperround.web.visitors import ReaderHere, drop_session, who
+
+router = APIRouter()
+
+Text = Annotated[str, Form(max_length=300)]
+
+
+@router.get("/me")
+def me(request: Request, site: SiteHere, reader: ReaderHere) -> Response:
+    """The reader's own page."""
+    return _page(request, site, reader)
+
+
+@router.get("/me/export.json")
+def export(site: SiteHere, reader: ReaderHere) -> Response:
+    """Everything that is kept of the reader."""
+    with read(site.engine) as connection:
+        found = export_reader(connection, reader)
+    headers = {
+        "content-disposition": 'attachment; filename="paperround-export.json"',
+        "cache-control": "no-store",
+    }
+    return JSONResponse(found, headers=headers)
+
+
+@router.post("/me/password")
+def change_password(
+    request: Request, site: SiteHere, reader: ReaderHere, old: Text = "", new: Text = ""
+) -> Response:
+    """Sets another password and ends the other sessions."""
+    session = who(request).session
+    assert session is not None
+    try:
+        accounts.change_password(
+            site.engine, reader, old, new, session_id=session.id, now=utc_now()
+        )
+    except PaperroundError as error:
+        return _page(request, site, reader, at="password", error=error)
+    return _page(request, site, reader, at="password", done="Your password is the new one now.")
+
+
+@router.post("/me/email")
+def change_email(
+    request: Request, site: SiteHere, reader: ReaderHere, email: Text = "", password: Text = ""
+) -> Response:
+    """Mails a link to a new address, which counts once it is confirmed."""
+    try:
+        mailing = mailing_of(site.settings)
+        accounts.confirm_password(site.engine, reader, password, utc_now())
+        accounts.ask_for_email(site.engine, reader, email, mailing, now=utc_now())
+    except PaperroundError as error:
+        return _page(request, site, reader, at="email", error=error)
+    done = "A link is on its way to that address. It counts once you have opened the link."
+    return _page(request, site, reader, at="email", done=done)
+
+
+@router.post("/me/sessions/end")
+def end_others(request: Request, site: SiteHere, reader: ReaderHere) -> Response:
+    """Ends all sessions but this browser's."""
+    session = who(request).session
+    with write(site.engine) as connection:
+        end_sessions(connection, reader.id, but=session.id if session else None)
+    return RedirectResponse("/me#sessions", status_code=303)
+
+
+@router.post("/me/sessions/{session_id}/end")
+def end_one(site: SiteHere, reader: ReaderHere, session_id: int) -> Response:
+    """Ends one session of the reader's."""
+    with write(site.engine) as connection:
+        if not end_session(connection, reader.id, session_id):
+            raise NotFoundError("that session has ended")
+    return RedirectResponse("/me#sessions", status_code=303)
+
+
+@router.post("/me/delete")
+def delete(
+    request: Request, site: SiteHere, reader: ReaderHere, password: Text = "", name: Text = ""
+) -> Response:
+    """Removes the account and all that is personal in it."""
+    try:
+        if name.strip().casefold() != reader.name.casefold():
+            raise UsageError(f"type your name, {reader.name}, to say that you mean it")
+        accounts.confirm_password(site.engine, reader, password, utc_now())
+        with write(site.engine) as connection:
+            accounts.delete_reader(connection, reader)
+    except PaperroundError as error:
+        return _page(request, site, reader, at="delete", error=error)
+    response = RedirectResponse("/", status_code=303)
+    drop_session(request, response)
+    response.headers["clear-site-data"] = '"cache"'
+    return response
+
+
+def _page(
+    request: Request,
+    site: Site,
+    reader: Reader,
+    *,
+    at: str = "",
+    error: PaperroundError | None = None,
+    done: str = "",
+    **context: Any,
+) -> Response:
+    """The page; `at` names the form that `error` or `done` stands beside."""
+    visitor = who(request)
+    with read(site.engine) as connection:
+        sessions = sessions_of(connection, reader.id, utc_now() - IDLE)
+    response = render(
+        request,
+        "me.html",
+        status=error.http_status if error else 200,
+        is_secret=True,
+        section="me",
+        reader=reader,
+        sessions=sessions,
+        this_session=visitor.session.id if visitor.session else None,
+        at=at,
+        error=str(error) if error else "",
+        done=done,
+        has_mail=site.settings.mail is not None,
+        min_password=MIN_PASSWORD,
+        max_password=MAX_PASSWORD,
+        **context,
+    )
+    if error is not None and error.http_status == 429:
+        response.headers.update(retry_headers(error))  # type: ignore[arg-type]
+    return response
