@@ -1,6 +1,7 @@
 """The database: one schema on SQLite now, opened, migrated and written to through this module."""
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,6 +111,8 @@ def _configure_sqlite(connection: sqlite3.Connection, _: Any) -> None:
     # SQLAlchemy emits BEGIN itself (below): sqlite3's own habit of opening transactions late would
     # leave a read outside the transaction that follows it.
     connection.isolation_level = None
+    # SQLite has it by itself only where its build was told to.
+    connection.create_function("exp2", 1, math.exp2, deterministic=True)
     for pragma in (
         "journal_mode = WAL",
         # Every commit reaches the disk before it is acknowledged.

@@ -91,7 +91,7 @@ def test_each_order_orders_as_it_says(engine: Engine, add_paper: AddPaper) -> No
 
     assert ids("votes") == [voted, newer, new, talked]
     assert ids("newest") == [newer, new, talked, voted]
-    # log2(1 + 40) - 2 / 2 = 4.4, log2(1 + 8) - 3 / 2 = 1.7, 0, 0.
+    # 10 * 40 / 80 = 5, halved in three days; 10 * 8 / 48 = 1.7 a day longer; 0, 0.
     assert ids("trending") == [talked, voted, newer, new]
 
 

@@ -20,4 +20,7 @@ def searcher_over(engine: Engine) -> "Searcher":
     def found(part: "Part") -> "Collection[PaperId]":
         return papers_with(engine, find_rooms()[0].values(), part)
 
-    return Searcher(engine, papers_with=found)
+    def rooms() -> dict[str, str]:
+        return {slug: room.card.paper for slug, room in find_rooms()[0].items()}
+
+    return Searcher(engine, papers_with=found, rooms=rooms)

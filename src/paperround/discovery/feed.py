@@ -7,11 +7,10 @@ because others came in above it.
 
 import base64
 import binascii
-import calendar
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal, get_args
 
 from sqlalchemy import Connection
@@ -20,10 +19,10 @@ from paperround.catalogue.queries import papers_by_id
 from paperround.catalogue.records import Paper, PaperId
 from paperround.clock import utc_now
 from paperround.discovery import queries
-from paperround.discovery.trending import rank_trending
+from paperround.discovery.periods import Period, bounds
+from paperround.discovery.trending import standings_of_days
 from paperround.errors import UsageError
 
-Period = Literal["day", "week", "month"]
 Order = Literal["votes", "trending", "newest"]
 
 MAX_PAGE = 200
@@ -57,13 +56,15 @@ def feed(
     cursor: str | None,
     n: int,
     *,
+    rooms: Mapping[str, str] | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Feed:
     """The page of n papers after the cursor, of the period that holds the day `start`.
 
     For None it is the latest period with papers. A period without papers gives way to the last one
-    before it that has some, or else to the first one after it. Raises UsageError for an unknown
-    period or order, an n outside 1..200, and a cursor that is not of this feed.
+    before it that has some, or else to the first one after it. `rooms` has the keys of the papers
+    that run here by slug, as trending wants them. Raises UsageError for an unknown period or order,
+    an n outside 1..200, and a cursor that is not of this feed.
     """
     if period not in get_args(Period):
         raise UsageError(f"no period '{period}'; there are {', '.join(get_args(Period))}")
@@ -80,7 +81,12 @@ def feed(
     asked = first if start is None else bounds(period, start)[0]
     place = f"{period} {first.isoformat()} {order}"
     after = None if cursor is None else _read_cursor(cursor, place)
-    ids, next_key = _page(connection, order, first, last, after, n)
+    if order == "trending":
+        ids, next_key = _trending_page(
+            connection, period, (first, last), after, n, now(), rooms or {}
+        )
+    else:
+        ids, next_key = _page(connection, order, first, last, after, n)
     earlier = None
     if first > date.min:
         earlier = queries.last_day_until(connection, first - timedelta(days=1))
@@ -97,18 +103,6 @@ def feed(
     )
 
 
-def bounds(period: Period, day: date) -> tuple[date, date]:
-    """The first and last day of the period that holds the day; weeks go from Monday (ISO 8601)."""
-    if period == "day":
-        return day, day
-    if period == "week":
-        first = day - timedelta(days=day.weekday())
-        # The calendar ends on a Friday, 9999-12-31.
-        return first, first + min(timedelta(days=6), date.max - first)
-    days_in_month = calendar.monthrange(day.year, day.month)[1]
-    return day.replace(day=1), day.replace(day=days_in_month)
-
-
 # Where a page ends: the order's key and the id of its last paper.
 _Key = tuple[str, int]
 
@@ -123,20 +117,43 @@ def _page(
             votes_after = None if after is None else (int(after[0]), after[1])
             rows = queries.ids_by_votes(connection, first, last, votes_after, n + 1)
             found = [(paper_id, str(votes)) for paper_id, votes in rows]
-        elif order == "newest":
+        else:
             day_after = None if after is None else (date.fromisoformat(after[0]), after[1])
             days = queries.ids_by_day(connection, first, last, day_after, n + 1)
             found = [(paper_id, day.isoformat()) for paper_id, day in days]
-        else:
-            score_after = None if after is None else (float.fromhex(after[0]), after[1])
-            scored = rank_trending(queries.attention(connection, first, last), score_after, n + 1)
-            found = [(paper_id, score.hex()) for paper_id, score in scored]
     except (ValueError, OverflowError) as error:
         raise UsageError("this cursor is not one of this feed; start again without it") from error
     ids = [paper_id for paper_id, _ in found[:n]]
     if len(found) <= n:
         return ids, None
     return ids, (found[n - 1][1], ids[-1])
+
+
+def _trending_page(
+    connection: Connection,
+    period: Period,
+    days: tuple[date, date],
+    after: _Key | None,
+    n: int,
+    now: datetime,
+    rooms: Mapping[str, str],
+) -> tuple[list[PaperId], _Key | None]:
+    """The same by trending. A cursor names the moment of the first page too: scores move with time,
+    and all pages of a list have to be of one moment.
+    """
+    as_of, score_after = now.replace(microsecond=0), None
+    try:
+        if after is not None:
+            score, _, at = after[0].partition("@")
+            as_of = datetime.fromtimestamp(int(at), UTC)
+            score_after = float.fromhex(score), after[1]
+        found = standings_of_days(connection, *days, period, as_of, rooms, score_after, n + 1)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError("this cursor is not one of this feed; start again without it") from error
+    ids = [standing.paper_id for standing in found[:n]]
+    if len(found) <= n:
+        return ids, None
+    return ids, (f"{found[n - 1].score.hex()}@{int(as_of.timestamp())}", ids[-1])
 
 
 def _write_cursor(place: str, key: _Key) -> str:

@@ -17,6 +17,7 @@ from paperround.catalogue.tables import (
     PaperTable,
     SequenceTable,
 )
+from paperround.readers.tables import VoteTable
 
 # SQLite's default limit on the parameters of a statement is higher; this keeps well below it.
 _IDS_PER_STATEMENT = 500
@@ -29,15 +30,6 @@ class EmbeddingRow(NamedTuple):
     model: str
     text_sha256: bytes
     vector: bytes
-
-
-class Attention(NamedTuple):
-    """What trending is computed from."""
-
-    paper_id: PaperId
-    day: date
-    votes: int
-    comments: int
 
 
 class IndexRow(NamedTuple):
@@ -316,17 +308,20 @@ def ids_by_votes(
 ) -> list[tuple[PaperId, int]]:
     """Ids and votes of a period's papers, most votes first, then the later added.
 
-    `after` is votes and id of the last paper of the page before. Within a day the index has them in
-    this order already; of a longer period it gives the rows, without the table, to be sorted.
+    Votes are those that its sources count and those of readers here. `after` is votes and id of the
+    last paper of the page before. The index gives the rows, without the table, and ix_vote_paper_id
+    each one's votes here, to be sorted.
     """
+    here = select(func.count()).where(VoteTable.paper_id == PaperTable.id).scalar_subquery()
+    votes = (PaperTable.votes + here).label("votes")
     query = (
-        select(PaperTable.id, PaperTable.votes)
+        select(PaperTable.id, votes)
         .where(_within(start, end))
-        .order_by(PaperTable.votes.desc(), PaperTable.id.desc())
+        .order_by(votes.desc(), PaperTable.id.desc())
         .limit(n)
     )
     if after is not None:
-        query = query.where(tuple_(PaperTable.votes, PaperTable.id) < after)
+        query = query.where(tuple_(votes, PaperTable.id) < after)
     return [(PaperId(row.id), row.votes) for row in connection.execute(query)]
 
 
@@ -353,42 +348,26 @@ def ids_by_day(
     return [(PaperId(row.id), row.day) for row in connection.execute(query) if row.day]
 
 
-def attention(connection: Connection, start: date, end: date) -> list[Attention]:
-    """Votes and comments of all papers of a period, in no order; the index gives the rows."""
-    rows = connection.execute(
-        select(PaperTable.id, PaperTable.day, PaperTable.votes, PaperTable.comments).where(
-            _within(start, end)
-        )
-    )
-    return [
-        Attention(PaperId(row.id), row.day, row.votes, row.comments)
-        for row in rows
-        if row.day is not None
-    ]
-
-
-class Standing(NamedTuple):
-    """What results may be ordered by."""
+class OrderedBy(NamedTuple):
+    """What results may be ordered by; votes are those of its sources and of readers here."""
 
     day: date | None
     votes: int
-    comments: int
 
 
-def standing(connection: Connection, ids: Sequence[PaperId]) -> dict[PaperId, Standing]:
-    """Of these papers, by primary key; those that are gone are left out."""
+def ordered_by(connection: Connection, ids: Sequence[PaperId]) -> dict[PaperId, OrderedBy]:
+    """Of these papers, by primary key and ix_vote_paper_id; those that are gone are left out."""
     found = {}
+    here = select(func.count()).where(VoteTable.paper_id == PaperTable.id).scalar_subquery()
+    day = func.coalesce(PaperTable.published, PaperTable.day).label("day")
     for start in range(0, len(ids), _IDS_PER_STATEMENT):
         rows = connection.execute(
-            select(
-                PaperTable.id,
-                func.coalesce(PaperTable.published, PaperTable.day).label("day"),
-                PaperTable.votes,
-                PaperTable.comments,
-            ).where(PaperTable.id.in_(ids[start : start + _IDS_PER_STATEMENT]))
+            select(PaperTable.id, day, (PaperTable.votes + here).label("votes")).where(
+                PaperTable.id.in_(ids[start : start + _IDS_PER_STATEMENT])
+            )
         )
         for row in rows:
-            found[PaperId(row.id)] = Standing(row.day, row.votes, row.comments)
+            found[PaperId(row.id)] = OrderedBy(row.day, row.votes)
     return found
 
 

@@ -6,9 +6,8 @@ phrases and filters, holds for both. `searching.Searcher` keeps what searches ne
 """
 
 import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,13 +17,14 @@ from sqlalchemy import Connection
 from paperround.catalogue.identity import arxiv_id
 from paperround.catalogue.queries import papers_by_id
 from paperround.catalogue.records import Paper, PaperId
+from paperround.clock import utc_now
 from paperround.discovery import queries
 from paperround.discovery.duplicates import group_duplicates
 from paperround.discovery.fusion import fuse
 from paperround.discovery.highlights import Span, highlights
 from paperround.discovery.query_language import WORD, Part, Query, parse, printable
 from paperround.discovery.spelling import IN_PAPERS, nearest
-from paperround.discovery.trending import trending_score
+from paperround.discovery.trending import standing_now
 from paperround.discovery.vectors import VectorIndex
 from paperround.discovery.word_index import WordIndex, stem_of
 from paperround.errors import AssetError, UsageError
@@ -54,6 +54,8 @@ class Indexes:
     vectors: VectorIndex | None = None
     embed: Embed | None = None
     papers_with: Callable[[Part], Collection[PaperId]] | None = None
+    # The keys of the papers that run here, by slug: what was measured counts in trending.
+    rooms: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def search(
     if not ranked:
         drops = _drops(found.query, indexes)
         return SearchAnswer((), found.mode_used, " ".join(found.notes) or None, drops=drops)
-    ranked = _in_order(connection, ranked, order)
+    ranked = _in_order(connection, ranked, order, indexes.rooms)
     places = [[paper_id] for paper_id, _ in ranked]
     if diverse and indexes.vectors is not None:
         places = group_duplicates([paper_id for paper_id, _ in ranked], indexes.vectors)
@@ -237,19 +239,21 @@ def _drops(wanted: Query, indexes: Indexes) -> tuple[Drop, ...]:
 
 
 def _in_order(
-    connection: Connection, ranked: list[tuple[PaperId, float]], order: Order
+    connection: Connection,
+    ranked: list[tuple[PaperId, float]],
+    order: Order,
+    rooms: Mapping[str, str],
 ) -> list[tuple[PaperId, float]]:
     if order == "relevance":
         return ranked
-    values = queries.standing(connection, [paper_id for paper_id, _ in ranked])
+    values = queries.ordered_by(connection, [paper_id for paper_id, _ in ranked])
+    scores = standing_now(connection, utc_now(), rooms) if order == "trending" else {}
 
     def place(hit: tuple[PaperId, float]) -> float:
-        day, votes, comments = values[hit[0]]
-        if order == "votes":
-            return votes
+        day, votes = values[hit[0]]
         if order == "newest":
             return day.toordinal() if day else 0
-        return trending_score(day or date.min, votes, comments)
+        return votes if order == "votes" else scores.get(hit[0], 0.0)
 
     # Equals stay in the order of their relevance.
     return sorted((hit for hit in ranked if hit[0] in values), key=place, reverse=True)

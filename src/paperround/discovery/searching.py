@@ -1,6 +1,6 @@
 """What a process keeps between searches: both indexes and the model for queries."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import cast
 
 from sqlalchemy import Connection, Engine
@@ -21,7 +21,7 @@ class Searcher:
     """Search over one database; make one per process and share it between threads.
 
     Indexes and model are opened by the first search that needs them. `papers_with` gives the papers
-    that a `runs:` or `verdict:` means.
+    that a `runs:` or `verdict:` means, `rooms` the keys of the papers that run, by slug.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class Searcher:
         engine: Engine,
         settings: Settings | None = None,
         papers_with: Callable[[Part], Collection[PaperId]] | None = None,
+        rooms: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """Costs nothing."""
         settings = settings or get_settings()
@@ -37,6 +38,7 @@ class Searcher:
         self._vectors = VectorIndex(settings.search_dir / "vectors")
         self._embed = QueryEmbedder(settings)
         self._papers_with = papers_with
+        self._rooms = rooms
 
     def search(
         self,
@@ -102,6 +104,6 @@ class Searcher:
     def _indexes(self, connection: Connection, mode: str) -> Indexes:
         self._words.refresh(connection)
         if mode == "words":
-            return Indexes(self._words, papers_with=self._papers_with)
+            return Indexes(self._words, papers_with=self._papers_with, rooms=self._rooms())
         self._vectors.refresh(connection)
-        return Indexes(self._words, self._vectors, self._embed, self._papers_with)
+        return Indexes(self._words, self._vectors, self._embed, self._papers_with, self._rooms())

@@ -90,10 +90,13 @@ def create_app(
     def found(part: Part) -> Collection[PaperId]:
         return papers_with(engine, installed.now()[0].values(), part)
 
+    def rooms() -> dict[str, str]:
+        return {slug: room.card.paper for slug, room in installed.now()[0].items()}
+
     site = Site(
         settings=settings,
         engine=engine,
-        searcher=Searcher(engine, settings, found),
+        searcher=Searcher(engine, settings, found, rooms),
         local_only=local_only,
         worker=worker,
         hosts=frozenset([*hosts, *_public_host(settings)]),

@@ -39,6 +39,11 @@ class Site:
         return self.installed.now()[1]
 
     @property
+    def papers_by_slug(self) -> dict[str, str]:
+        """The keys of the runnable papers in the catalogue."""
+        return {slug: room.card.paper for slug, room in self.rooms.items()}
+
+    @property
     def rooms_by_paper(self) -> dict[str, Room]:
         """The runnable papers by their key in the catalogue."""
         return {room.card.paper: room for room in self.rooms.values()}

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Path, Query
 
 from paperround.catalogue.queries import paper_by_key, papers_by_id
 from paperround.db import read
-from paperround.discovery.feed import Order, Period, feed
+from paperround.discovery.feed import Order, feed
+from paperround.discovery.periods import Period
 from paperround.discovery.search import MAX_RESULTS, Mode
 from paperround.discovery.search import Order as SearchOrder
 from paperround.errors import NotFoundError
@@ -65,7 +66,7 @@ def get_feed(
 ) -> FeedOut:
     """The papers of a day, a week or a month."""
     with read(site.engine) as connection:
-        shown = feed(connection, period, start, order, cursor, limit)
+        shown = feed(connection, period, start, order, cursor, limit, rooms=site.papers_by_slug)
     follows = None
     if shown.next_cursor is not None:
         follows = _next(

@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from paperround.clock import utc_now
 from paperround.db import read
-from paperround.discovery.feed import Feed, Order, Period, feed
+from paperround.discovery.feed import Feed, Order, feed
+from paperround.discovery.periods import Period
 from paperround.errors import NotFoundError
 from paperround.runs.queries import Tally
 from paperround.web import claims, wording
@@ -63,7 +64,9 @@ def _page(
     if text is not None and start is None:
         raise NotFoundError(f"'{text[:40]}' is no {period}")
     with read(site.engine) as connection:
-        shown = feed(connection, period, start, order, after, PAPERS_PER_PAGE)
+        shown = feed(
+            connection, period, start, order, after, PAPERS_PER_PAGE, rooms=site.papers_by_slug
+        )
         tallies = claims.tallies(connection, site)
     days = [paper.day for paper in shown.papers if paper.day is not None]
     return render(
