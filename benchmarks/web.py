@@ -14,8 +14,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import cycle, pairwise
@@ -24,14 +26,25 @@ from typing import Any
 
 import httpx2
 import psutil
+from sqlalchemy import insert
 
+from paperround.catalogue.queries import paper_by_key
+from paperround.clock import utc_now
+from paperround.db import open_database, write
+from paperround.readers.accounts import add_reader
+from paperround.readers.queries import reader_by_id
+from paperround.readers.sessions import begin_session
+from paperround.readers.tables import CommentTable
+from paperround.readers.tokens import add_token
 from paperround.runs.environment import describe_environment
+from paperround.settings import Settings
 
 RESULTS = Path(__file__).with_name("results")
 # What issue 2 asks of a warm server, by the median.
 GOALS_MS = {"front page": 50.0, "search by words": 100.0, "search by words and meaning": 100.0}
 _STARTS_WITHIN_S = 120.0
 _WARM_REQUESTS = 10
+_VOTERS, _COMMENTS = 50, 500
 
 
 def main() -> None:
@@ -44,6 +57,15 @@ def main() -> None:
             rows = [
                 timed(client, kind, address_of, n) for kind, address_of in kinds(client).items()
             ]
+            paper = client.get("/api/v1/papers?limit=1").json()["papers"][0]["key"]
+            session, tokens = add_readers(Path(home) / "home", paper)
+            talked = f"/papers/{paper}"
+            rows.append(timed(client, "a paper with 500 comments", lambda: talked, n))
+        with httpx2.Client(base_url=address, timeout=60.0, cookies={"paperround": session}) as ada:
+            rows.append(timed(ada, "front page, signed in", lambda: "/", n))
+            rows.append(timed(ada, "a paper with 500 comments, signed in", lambda: talked, n))
+            rows.append(timed(ada, "trending", lambda: "/trending?period=month", n))
+        voting = vote_at_once(address, paper, tokens)
         memory = process.memory_info().rss + sum(
             child.memory_info().rss for child in process.children(recursive=True)
         )
@@ -54,6 +76,7 @@ def main() -> None:
         "starts_in_seconds": round(started, 2),
         "memory_mb": round(memory / 1e6, 1),
         "rows": rows,
+        "voting": voting,
     }
     RESULTS.mkdir(exist_ok=True)
     RESULTS.joinpath("web.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -83,6 +106,53 @@ def serving(home: Path) -> Iterator[tuple[str, psutil.Process, float]]:
             yield address[0], psutil.Process(server.pid), time.monotonic() - begun
         finally:
             server.terminate()
+
+
+def add_readers(home: Path, paper: str) -> tuple[str, list[str]]:
+    """A session and the API tokens of 50 readers, who have left 500 comments on the paper."""
+    engine, now = open_database(Settings(home=home)), utc_now()
+    tokens = []
+    with write(engine) as connection:
+        ids = [add_reader(connection, f"reader-{n}", now) for n in range(_VOTERS)]
+        session = begin_session(connection, ids[0], "benchmark", now)
+        detail = paper_by_key(connection, paper)
+        assert detail is not None
+        text = "A comment of *some* length, with $x^2 < y$ in it and a word on the method. " * 4
+        for n in range(_COMMENTS):
+            row = {"paper_id": detail.paper.id, "reader_id": ids[n % _VOTERS], "created_at": now}
+            connection.execute(insert(CommentTable).values(**row, text=f"{n}: {text}"))
+        readers = [reader_by_id(connection, reader_id) for reader_id in ids]
+    for reader in readers:
+        assert reader is not None
+        tokens.append(add_token(engine, reader, "benchmark", ["vote"], 1, now))
+    engine.dispose()
+    return session, tokens
+
+
+def vote_at_once(address: str, paper: str, tokens: list[str]) -> dict[str, Any]:
+    """All of them vote for one paper at the same moment: how long it takes, and the count."""
+    start = threading.Barrier(len(tokens))
+
+    def vote(token: str) -> float:
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx2.Client(base_url=address, timeout=60.0, headers=headers) as client:
+            client.get("/api/v1/me/votes")
+            start.wait()
+            begun = time.perf_counter()
+            client.put(f"/api/v1/papers/{paper}/vote").raise_for_status()
+            return (time.perf_counter() - begun) * 1e3
+
+    with ThreadPoolExecutor(len(tokens)) as pool:
+        taken = list(pool.map(vote, tokens))
+    headers = {"Authorization": f"Bearer {tokens[0]}"}
+    with httpx2.Client(base_url=address, headers=headers, timeout=60.0) as client:
+        counted = client.put(f"/api/v1/papers/{paper}/vote").json()["votes_here"]
+    return {
+        "readers": len(tokens),
+        "counted": counted,
+        "median_ms": round(statistics.median(taken), 1),
+        "slowest_ms": round(max(taken), 1),
+    }
 
 
 def kinds(client: httpx2.Client) -> dict[str, Callable[[], str]]:
@@ -159,7 +229,12 @@ def report(results: dict[str, Any]) -> str:
         f"| {row['goal_ms'] or ''} | {row['kilobytes']} |"
         for row in results["rows"]
     ]
+    voting = results["voting"]
     lines += [
+        "",
+        f"{voting['readers']} readers voted for one paper at once: {voting['counted']} votes were "
+        f"counted, the median answer came after {voting['median_ms']} ms, the last after "
+        f"{voting['slowest_ms']} ms.",
         "",
         f"The server answered {results['starts_in_seconds']} s after its start on an empty home, "
         f"starter catalogue included, and took {results['memory_mb']} MB afterwards.",

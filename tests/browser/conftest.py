@@ -1,5 +1,6 @@
 """A real server in a process of its own, and a real Chromium."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -35,6 +36,7 @@ _OPTIONS = [
 _STARTS_WITHIN_S = 180.0
 
 OpenPage = Callable[..., Page]
+StartServer = Callable[[Path], tuple[str, str]]
 
 
 def chromium() -> str | None:
@@ -73,9 +75,21 @@ def little_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, little_site: Path) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory, start_server: StartServer) -> str:
     """The address of a server with a small catalogue, as `paperround serve` starts it."""
-    home = tmp_path_factory.mktemp("home")
+    return start_server(tmp_path_factory.mktemp("home"))[0]
+
+
+@pytest.fixture(scope="session")
+def start_server(little_site: Path) -> Iterator[StartServer]:
+    """Starts servers on homes with the small catalogue: the address, and the admin's link."""
+    with contextlib.ExitStack() as running:
+        yield lambda home: running.enter_context(_serving(home, little_site))
+
+
+@contextlib.contextmanager
+def _serving(home: Path, little_site: Path) -> Iterator[tuple[str, str]]:
+    home.mkdir(parents=True, exist_ok=True)
     # An import that went well, one that did not, as the page of sources shows them.
     home.joinpath("lab.jsonl").write_text(LAB, encoding="utf-8")
     home.joinpath("paperround.toml").write_text(SOURCES.format(home=home), encoding="utf-8")
@@ -102,7 +116,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, little_site: Path) -> Itera
             target=lambda: [lines.put(line) for line in process.stderr or ()], daemon=True
         ).start()
         try:
-            yield _address(lines)
+            yield _said(lines, r"http://127\.0\.0\.1:\d+"), _said(lines, r"http://\S+/join/\S+")
         finally:
             process.terminate()
 
@@ -127,14 +141,15 @@ serve(host="127.0.0.1", port=0, worker=True)
 """
 
 
-def _address(lines: "Queue[str]") -> str:
+def _said(lines: "Queue[str]", wanted: str) -> str:
+    """What the server says that looks so."""
     said = ""
     while True:
         try:
             said += lines.get(timeout=_STARTS_WITHIN_S)
         except Empty:
             pytest.fail(f"the server did not start: {said}")
-        if found := re.search(r"http://127\.0\.0\.1:\d+", said):
+        if found := re.search(wanted, said):
             return found[0]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, delete, event, insert, text
 from paperround.catalogue.records import PaperId
 from paperround.db import read, write
 from paperround.discovery.periods import Period
-from paperround.discovery.trending import Standing, standing_of, standings_of_days, trending
+from paperround.discovery.trending import Standing, standing_of, standings_of_days, trending_papers
 from paperround.errors import UsageError
 from paperround.readers.accounts import add_reader
 from paperround.readers.tables import CommentTable, MarkTable, ReaderTable, VoteTable
@@ -82,7 +82,7 @@ def add_result(engine: Engine, slug: str, at: datetime, **changes: object) -> No
 def listed(engine: Engine, period: Period = "week", **options: object) -> list[Standing]:
     rooms = {"little": "paper-1"}
     with read(engine) as connection:
-        found = trending(connection, period, NOW, rooms, **options)  # type: ignore[arg-type]
+        found = trending_papers(connection, period, NOW, rooms, **options)  # type: ignore[arg-type]
     return [standing for _, standing in found.papers]
 
 
@@ -233,7 +233,7 @@ def test_where_nothing_is_new_the_list_is_of_the_last_day_with_papers(
 ) -> None:
     paper = add_paper(day=date(2026, 1, 5), votes=40)
     with read(engine) as connection:
-        found = trending(connection, "week", NOW, {})
+        found = trending_papers(connection, "week", NOW, {})
     assert found.as_of.date() == date(2026, 1, 5)
     assert [(p.id, round(s.score, 6)) for p, s in found.papers] == [(paper, 5.0)]
 
@@ -317,7 +317,7 @@ def test_the_formula_reads_what_is_new_by_its_indexes(engine: Engine) -> None:
 
     event.listen(engine, "before_cursor_execute", explain)
     with read(engine) as connection:
-        trending(connection, "week", NOW, {"little": "paper-1"})
+        trending_papers(connection, "week", NOW, {"little": "paper-1"})
     for index in ("ix_vote_at", "ix_mark_at", "ix_comment_created_at", "ix_result_kept_at"):
         assert any(index in step for step in plans), plans
     assert any("ix_paper_day" in step for step in plans), plans

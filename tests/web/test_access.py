@@ -166,3 +166,15 @@ def test_get_never_changes_anything(client: TestClient) -> None:
 def test_loopback_binds_are_told_from_others() -> None:
     assert all(is_loopback(host) for host in ("localhost", "127.0.0.1", "127.1.2.3", "::1"))
     assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.2", "example.org"))
+
+
+def test_behind_a_proxy_that_leaves_no_trace_nobody_is_this_machine(
+    settings: Settings, catalogue: None, little_room: object
+) -> None:
+    known = settings.model_copy(update={"public_url": "https://papers.example"})
+    app = create_app(known, local_only=True, worker=False)
+    with TestClient(
+        app, base_url="https://papers.example", client=("127.0.0.1", 1), follow_redirects=False
+    ) as client:
+        assert client.get("/").status_code == 200
+        assert client.post(RUN).status_code == 403

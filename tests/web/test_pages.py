@@ -37,6 +37,11 @@ PAGES = (
     "/claims/little/faster",
     "/compare",
     "/help",
+    "/sign-in",
+    "/sign-up",
+    "/forgot",
+    "/trending",
+    "/trending/why/2606.00003?period=month",
     "/nowhere",
 )
 

@@ -16,7 +16,7 @@ from paperround.discovery.search import Hit, Indexes, SearchAnswer, search
 from paperround.discovery.searching import Searcher
 from paperround.discovery.similar import similar_papers
 from paperround.discovery.starter import load_starter_vectors
-from paperround.discovery.trending import Standing, Trending, trending
+from paperround.discovery.trending import Standing, Trending, trending_papers
 from paperround.discovery.vectors import VectorIndex
 from paperround.discovery.word_index import WordIndex
 
@@ -39,5 +39,5 @@ __all__ = [
     "load_starter_vectors",
     "search",
     "similar_papers",
-    "trending",
+    "trending_papers",
 ]

@@ -85,7 +85,7 @@ class Trending:
     papers: tuple[tuple[Paper, Standing], ...]
 
 
-def trending(
+def trending_papers(
     connection: Connection,
     period: Period,
     now: datetime,
@@ -122,7 +122,7 @@ def standing_of(
     rooms: Mapping[str, str],
 ) -> tuple[Standing, int | None, datetime]:
     """Where one paper stands, its place in the list (None beyond 500), and the list's moment."""
-    whole = trending(connection, period, now, rooms, n=MAX_STANDINGS)
+    whole = trending_papers(connection, period, now, rooms, n=MAX_STANDINGS)
     for place, (paper, standing) in enumerate(whole.papers, start=1):
         if paper.id == paper_id:
             return standing, place, whole.as_of

@@ -19,6 +19,7 @@ from paperround.readers.sessions import begin_session, end_sessions
 from paperround.readers.tables import (
     ApiTokenTable,
     IdentityTable,
+    LinkTable,
     OutboxTable,
     ReaderTable,
 )
@@ -361,8 +362,9 @@ def delete_reader(connection: Connection, reader: Reader) -> None:
         update(RunTable).where(RunTable.owner == reader.name).values(owner=FORMER_READER)
     )
     forget_name(connection, reader, FORMER_READER)
-    if reader.email is not None:
-        connection.execute(delete(OutboxTable).where(OutboxTable.recipient == reader.email))
+    asked = select(LinkTable.email).where(LinkTable.reader_id == reader.id)
+    to_them = (OutboxTable.recipient == reader.email) | OutboxTable.recipient.in_(asked)
+    connection.execute(delete(OutboxTable).where(to_them))
     connection.execute(delete(ReaderTable).where(ReaderTable.id == reader.id))
 
 

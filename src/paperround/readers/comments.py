@@ -5,6 +5,7 @@ it calls other papers is found when it is written, so that each of the two leads
 """
 
 import re
+import unicodedata
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -180,13 +181,21 @@ def check_may_edit(comment: Comment, now: datetime, window: timedelta) -> None:
 
 def checked_text(text: str) -> str:
     """The text as it is kept. Raises UsageError where there is none, or too much."""
-    text = "\n".join(line.rstrip() for line in text.splitlines()).strip()
-    text = "".join(c for c in text if c in "\n\t" or c.isprintable())
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = "".join(c for c in text if c in "\n\t" or _is_text(c))
+    text = "\n".join(line.rstrip() for line in text.split("\n")).strip()
     if not text:
         raise UsageError("an empty comment says nothing")
     if len(text) > MAX_TEXT:
         raise UsageError(f"a comment has at most {MAX_TEXT:,} characters; this has {len(text):,}")
     return text
+
+
+def _is_text(character: str) -> bool:
+    """Whether it may stand in a comment: no control signs, none that turn the direction around."""
+    return unicodedata.category(character) not in ("Cc", "Cs", "Co", "Cn") and not (
+        "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
+    )
 
 
 def _take_back(connection: Connection, comment_id: int) -> None:

@@ -63,16 +63,6 @@ def has_readers(connection: Connection) -> bool:
     return connection.execute(select(ReaderTable.id).limit(1)).first() is not None
 
 
-def has_admin(connection: Connection) -> bool:
-    """Whether an admin has an account. Reads the table: asked by commands, not by pages."""
-    return (
-        connection.execute(
-            select(ReaderTable.id).where(ReaderTable.role == Role.ADMIN.value).limit(1)
-        ).first()
-        is not None
-    )
-
-
 def reader_by_name(connection: Connection, name: str) -> Reader | None:
     """The reader with that name, in whatever letters (index: name_key)."""
     return _reader(connection, ReaderTable.name_key == name.strip().casefold())

@@ -25,10 +25,12 @@ from paperround.verdicts import papers_with
 from paperround.web import access, failures, guard
 from paperround.web.api import claims as api_claims
 from paperround.web.api import papers as api_papers
+from paperround.web.api import readers as api_readers
 from paperround.web.api import runs as api_runs
 from paperround.web.pages import (
     accounts,
     claims,
+    comments,
     feed,
     me,
     openid,
@@ -39,6 +41,7 @@ from paperround.web.pages import (
     runs,
     search,
     sources,
+    votes,
 )
 from paperround.web.rendering import STATIC
 from paperround.web.site import Site
@@ -49,6 +52,8 @@ log = get_logger()
 # Every address but the static files and the API's own description. The first that fits answers, so
 # that those under a paper's address come before the paper's page, which takes all that is left.
 ROUTERS: Sequence[tuple[APIRouter, str]] = (
+    (api_readers.router, access.API),
+    (api_readers.trending_router, access.API),
     (api_papers.router, access.API),
     (api_runs.router, access.API),
     (api_claims.router, access.API),
@@ -57,6 +62,7 @@ ROUTERS: Sequence[tuple[APIRouter, str]] = (
         (page.router, "")
         for page in (
             *(feed, search, runnable, runs, claims, results, sources, accounts, openid, me),
+            *(votes, comments),
             *(papers, plain),
         )
     ),

@@ -93,7 +93,7 @@ def check_host(headers: Headers, *, local_only: bool, hosts: Collection[str]) ->
     if not local_only and not hosts:
         return
     name = _host_name(headers.get("host", ""))
-    if name in hosts or name in _LOOPBACK_NAMES or name.endswith(".localhost"):
+    if name in hosts or _is_loopback_name(name):
         return
     raise UsageError(f"this server does not go by the name '{name[:100]}'")
 
@@ -121,7 +121,9 @@ def why_not_this_machine(request: Request, *, local_only: bool) -> str:
             "This server answers the network, and nobody has an account yet: make the first with "
             "paperround user add, or start runs on its own machine, with paperround run."
         )
-    if any(header in request.headers for header in _PROXY_HEADERS):
+    # A proxy that leaves no trace has asked for the name that the world knows.
+    is_proxied = any(header in request.headers for header in _PROXY_HEADERS)
+    if is_proxied or not _is_loopback_name(_host_name(request.headers.get("host", ""))):
         return "This request came through a proxy; runs are started on the machine itself."
     if request.client is None or not _is_loopback(request.client.host):
         return "Runs are started on the machine that Paperround runs on."
@@ -134,6 +136,10 @@ def _host_name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         return ""
+
+
+def _is_loopback_name(name: str) -> bool:
+    return name in _LOOPBACK_NAMES or name.endswith(".localhost")
 
 
 def _is_loopback(address: str) -> bool:

@@ -1,6 +1,7 @@
 """A room's README as safe HTML: Markdown with maths, cleaned by an allow-list."""
 
 import html
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -23,6 +24,7 @@ _ATTRIBUTES = {
     "ol": {"start"},
 }
 _CLASSES = {"math", "scroll"}
+_PAPER = re.compile(r"/papers/(?!.*\.\.)[A-Za-z0-9._:/-]{1,120}")
 
 
 @lru_cache(maxsize=256)
@@ -36,28 +38,43 @@ def readme_html(source: str) -> Markup:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(max(int(token.tag[1]) + 1, 3), 6)}"
     rendered = _markdown().renderer.render(tokens, _markdown().options, {})
-    cleaned = nh3.clean(
+    return cleaned(rendered)
+
+
+def cleaned(
+    rendered: str, *, link_rel: str = "noopener noreferrer", links_to_papers: bool = False
+) -> Markup:
+    """The HTML with nothing left but what the allow-list names.
+
+    `links_to_papers` keeps links to papers of this site; other local addresses go.
+    """
+
+    def keep(tag: str, name: str, value: str) -> str | None:
+        if name == "class":
+            return value if value in _CLASSES else None
+        # A link to a neighbouring file leads nowhere on the site.
+        if name == "href" and not value.startswith(("http://", "https://", "mailto:")):
+            return value if links_to_papers and _PAPER.fullmatch(value) else None
+        return value
+
+    safe = nh3.clean(
         rendered,
         tags=_TAGS,
         attributes=_ATTRIBUTES,
-        attribute_filter=_keep_attribute,
+        attribute_filter=keep,
         url_schemes={"http", "https", "mailto"},
-        link_rel="noopener noreferrer",
+        link_rel=link_rel,
     )
-    return Markup(cleaned)  # noqa: S704  (cleaned by the line above)
-
-
-def _keep_attribute(tag: str, name: str, value: str) -> str | None:
-    if name == "class":
-        return value if value in _CLASSES else None
-    # A link to a neighbouring file leads nowhere on the site.
-    if name == "href" and not value.startswith(("http://", "https://", "mailto:")):
-        return None
-    return value
+    return Markup(safe)  # noqa: S704  (cleaned by the line above)
 
 
 @lru_cache(maxsize=1)
 def _markdown() -> MarkdownIt:
+    return maths_markdown()
+
+
+def maths_markdown() -> MarkdownIt:
+    """CommonMark with tables, struck-out words and maths; no HTML of its writer's."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     markdown.use(dollarmath_plugin, double_inline=True)
     rules: dict[str, Callable[..., str]] = {

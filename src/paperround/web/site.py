@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from starlette.requests import HTTPConnection
 
 from paperround.discovery.searching import Searcher
+from paperround.readers.openid import Discovery
 from paperround.runs.rooms import InstalledRooms, Room
 from paperround.settings import Settings
 
@@ -27,6 +28,8 @@ class Site:
     # Names that this server goes by beside the loopback ones.
     hosts: Collection[str] = ()
     installed: InstalledRooms = field(default_factory=InstalledRooms)
+    # What the provider of OpenID Connect says of itself.
+    discovery: Discovery = field(default_factory=Discovery)
 
     @property
     def rooms(self) -> Mapping[str, Room]:

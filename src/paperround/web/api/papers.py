@@ -1,5 +1,6 @@
 """The catalogue as JSON: papers, the feed, search, and the papers that run."""
 
+from dataclasses import replace
 from datetime import date
 from typing import Annotated
 from urllib.parse import urlencode
@@ -27,6 +28,7 @@ from paperround.web.api.shapes import (
 )
 from paperround.web.queries import ids_added_before
 from paperround.web.site import SiteHere
+from paperround.web.voting import counted
 
 router = APIRouter(tags=["papers"], responses=PROBLEMS)
 
@@ -45,7 +47,7 @@ def list_papers(
     """All papers, the last added first. Go on with the address in `next`."""
     with read(site.engine) as connection:
         ids = ids_added_before(connection, cursor, limit + 1)
-        papers = papers_by_id(connection, ids[:limit])
+        papers = counted(connection, papers_by_id(connection, ids[:limit]))
     more = len(ids) > limit
     return PapersOut(
         papers=[PaperOut.of(paper) for paper in papers],
@@ -67,6 +69,7 @@ def get_feed(
     """The papers of a day, a week or a month."""
     with read(site.engine) as connection:
         shown = feed(connection, period, start, order, cursor, limit, rooms=site.papers_by_slug)
+        papers = counted(connection, shown.papers)
     follows = None
     if shown.next_cursor is not None:
         follows = _next(
@@ -78,7 +81,7 @@ def get_feed(
             limit=limit,
         )
     return FeedOut(
-        papers=[PaperOut.of(paper) for paper in shown.papers],
+        papers=[PaperOut.of(paper) for paper in papers],
         next=follows,
         period=shown.period,
         start=shown.start,
@@ -93,8 +96,9 @@ def get_paper(site: SiteHere, key: Annotated[str, Path(examples=["2312.00858"])]
     """A paper with all that is known of it."""
     with read(site.engine) as connection:
         detail = paper_by_key(connection, key)
-    if detail is None:
-        raise NotFoundError(f"no paper '{key[:80]}' in this catalogue")
+        if detail is None:
+            raise NotFoundError(f"no paper '{key[:80]}' in this catalogue")
+        detail = replace(detail, paper=counted(connection, [detail.paper])[0])
     return PaperDetailOut.of_detail(detail, site.rooms_by_paper.get(key))
 
 
@@ -112,6 +116,9 @@ def search(
     answer = site.searcher.search(
         q, n=n, start=(page - 1) * n, mode=mode, order=order, diverse=diverse, facets=True
     )
+    with read(site.engine) as connection:
+        papers = counted(connection, [hit.paper for hit in answer.hits])
+    hits = [replace(hit, paper=paper) for hit, paper in zip(answer.hits, papers, strict=True)]
     follows = None
     if page * n < answer.total:
         follows = _next("search", q=q, mode=mode, order=order, diverse=diverse, page=page + 1, n=n)
@@ -120,7 +127,7 @@ def search(
         mode=answer.mode_used,
         note=answer.note,
         total=answer.total,
-        hits=[HitOut.of(hit) for hit in answer.hits],
+        hits=[HitOut.of(hit) for hit in hits],
         facets={name: dict(values) for name, values in (answer.facets or {}).items()},
         next=follows,
     )

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from paperround.catalogue.records import Paper, PaperDetail
 from paperround.discovery.search import Hit
+from paperround.discovery.trending import Standing
+from paperround.readers.comments import may_see
+from paperround.readers.records import Comment, Mark, Reader
 from paperround.runs.card import Scale
 from paperround.runs.queries import ClaimSummary, RunView
 from paperround.runs.rooms import Room
@@ -269,3 +272,145 @@ def _paper_fields(paper: Paper) -> dict[str, Any]:
         "votes": paper.votes,
         "comments": paper.comments,
     }
+
+
+class StandingOut(BaseModel):
+    """A paper in the trending list: its score, and what it is made of."""
+
+    paper: PaperOut
+    score: float
+    votes: int
+    comments: int
+    reads: int
+    by_new_accounts: int
+    scales_measured: int
+    points: dict[str, float]
+
+    @classmethod
+    def of(cls, paper: PaperOut, standing: Standing) -> Self:
+        """The shape of a standing."""
+        return cls(
+            paper=paper,
+            score=standing.score,
+            votes=standing.votes,
+            comments=standing.comments,
+            reads=standing.reads,
+            by_new_accounts=standing.new,
+            scales_measured=standing.scales,
+            points={
+                "votes": standing.votes_points,
+                "comments": standing.comments_points,
+                "reads": standing.reads_points,
+                "new_accounts": standing.new_counted,
+                "measured": standing.measured_points,
+                "elsewhere": standing.elsewhere_points,
+            },
+        )
+
+
+class TrendingOut(BaseModel):
+    """What trends; `as_of` is the moment that the scores are of."""
+
+    period: str
+    as_of: datetime
+    papers: list[StandingOut]
+
+
+class MeOut(BaseModel):
+    """The reader whose token it is, and what the token opens."""
+
+    name: str
+    role: str
+    email: str | None
+    created_at: datetime
+    scopes: list[str]
+
+
+class VoteOut(BaseModel):
+    """Whether the reader votes for a paper, and how many readers here do."""
+
+    paper: str
+    voted: bool
+    votes_here: int
+
+
+class MarkAsked(BaseModel):
+    """How to mark a paper."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"mark": "later"}})
+
+    mark: Mark
+
+
+class DatedPaperOut(BaseModel):
+    """A paper, and when the reader voted for it or marked it."""
+
+    at: datetime
+    paper: PaperOut
+
+
+class DatedPapersOut(BaseModel):
+    """A page of them; `next` is the address of the following page, null on the last."""
+
+    papers: list[DatedPaperOut]
+    next: str | None
+
+
+class CommentAsked(BaseModel):
+    """A comment's Markdown; `parent` is the comment that it answers."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"text": "Does $x^2$ hold? See 2502.08923."}}
+    )
+
+    text: str = Field(max_length=20_000)
+    parent: int | None = Field(default=None, ge=1, le=2**53)
+
+
+class ReportAsked(BaseModel):
+    """What is wrong with a comment."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"reason": "an advert"}}
+    )
+
+    reason: str = Field(max_length=2_000)
+
+
+class CommentOut(BaseModel):
+    """A comment as it was typed; `text` is null where it is gone or hidden from who asks."""
+
+    id: int
+    url: str
+    paper: str
+    parent: int | None
+    author: str | None
+    text: str | None
+    created_at: datetime
+    edited_at: datetime | None
+    hidden: bool
+    mentions: list[str]
+
+    @classmethod
+    def of(cls, comment: Comment, paper: str, reader: Reader | None) -> Self:
+        """The shape of a comment for this reader."""
+        visible = not comment.is_gone and may_see(comment, reader)
+        return cls(
+            id=comment.id,
+            url=f"/comments/{comment.id}",
+            paper=paper,
+            parent=comment.parent_id,
+            author=comment.author if visible else None,
+            text=comment.text if visible else None,
+            created_at=comment.created_at,
+            edited_at=comment.edited_at,
+            hidden=comment.hidden_at is not None,
+            mentions=sorted(set(comment.mentions.values())) if visible else [],
+        )
+
+
+class CommentsOut(BaseModel):
+    """A page of comments; `next` is the address of the following page, null on the last."""
+
+    comments: list[CommentOut]
+    next: str | None

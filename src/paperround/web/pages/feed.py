@@ -1,5 +1,6 @@
 """The day's papers, and those of other days, weeks and months."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -15,6 +16,7 @@ from paperround.runs.queries import Tally
 from paperround.web import claims, wording
 from paperround.web.rendering import render
 from paperround.web.site import Site, SiteHere
+from paperround.web.voting import counted, voting_on
 
 router = APIRouter()
 
@@ -67,6 +69,8 @@ def _page(
         shown = feed(
             connection, period, start, order, after, PAPERS_PER_PAGE, rooms=site.papers_by_slug
         )
+        shown = replace(shown, papers=tuple(counted(connection, shown.papers)))
+        voting = voting_on(request, connection, shown.papers)
         tallies = claims.tallies(connection, site)
     days = [paper.day for paper in shown.papers if paper.day is not None]
     return render(
@@ -83,6 +87,7 @@ def _page(
         # Where the other periods' links lead: a day of this one that has papers.
         anchor=max(days, default=shown.start),
         tallies=tallies,
+        voting=voting,
         strip=_strip(site, tallies),
         n_rooms=len(site.rooms),
     )

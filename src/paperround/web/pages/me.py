@@ -1,27 +1,43 @@
 """A reader's own page: what is kept of them, where they are signed in, and the end of it."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Form
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from paperround.catalogue.queries import papers_by_id
 from paperround.clock import utc_now
 from paperround.db import read, write
 from paperround.errors import NotFoundError, PaperroundError, UsageError
 from paperround.readers import accounts
 from paperround.readers.export import export_reader
 from paperround.readers.mail import mailing_of
-from paperround.readers.queries import sessions_of
-from paperround.readers.records import Reader
+from paperround.readers.queries import (
+    comments_of,
+    papers_marked,
+    papers_voted,
+    sessions_of,
+    tokens_of,
+)
+from paperround.readers.records import Mark, Reader
 from paperround.readers.secrets import MAX_PASSWORD, MIN_PASSWORD
 from paperround.readers.sessions import IDLE, end_session, end_sessions
+from paperround.readers.tokens import Scope, add_token, revoke_token
 from paperround.web.failures import retry_headers
 from paperround.web.rendering import render
 from paperround.web.site import Site, SiteHere
 from paperround.web.visitors import ReaderHere, drop_session, who
 
 router = APIRouter()
+
+_SHOWN = 20
+_SCOPES = (
+    (Scope.READ, "Read what is yours"),
+    (Scope.VOTE, "Vote and mark papers"),
+    (Scope.COMMENT, "Comment"),
+    (Scope.RUN, "Start and cancel runs"),
+)
 
 Text = Annotated[str, Form(max_length=300)]
 
@@ -93,6 +109,31 @@ def end_one(site: SiteHere, reader: ReaderHere, session_id: int) -> Response:
     return RedirectResponse("/me#sessions", status_code=303)
 
 
+@router.post("/me/tokens")
+def make_token(
+    request: Request,
+    site: SiteHere,
+    reader: ReaderHere,
+    name: Text = "",
+    scopes: Annotated[list[str], Form(max_length=10)] = [],  # noqa: B006  (FastAPI copies it)
+    days: Annotated[int, Form()] = 90,
+) -> Response:
+    """Makes a token, and shows it this once."""
+    try:
+        token = add_token(site.engine, reader, name, scopes, days, utc_now())
+    except PaperroundError as error:
+        return _page(request, site, reader, at="tokens", error=error)
+    return _page(request, site, reader, at="tokens", token=token)
+
+
+@router.post("/me/tokens/{token_id}/revoke")
+def end_token(site: SiteHere, reader: ReaderHere, token_id: int) -> Response:
+    """Revokes a token of the reader's."""
+    if not revoke_token(site.engine, reader, token_id):
+        raise NotFoundError("that token is gone")
+    return RedirectResponse("/me#tokens", status_code=303)
+
+
 @router.post("/me/delete")
 def delete(
     request: Request, site: SiteHere, reader: ReaderHere, password: Text = "", name: Text = ""
@@ -120,12 +161,21 @@ def _page(
     at: str = "",
     error: PaperroundError | None = None,
     done: str = "",
-    **context: Any,
+    token: str = "",
 ) -> Response:
     """The page; `at` names the form that `error` or `done` stands beside."""
     visitor = who(request)
     with read(site.engine) as connection:
         sessions = sessions_of(connection, reader.id, utc_now() - IDLE)
+        tokens = tokens_of(connection, reader.id)
+        comments = comments_of(connection, reader.id, None, _SHOWN)
+        kept = [
+            ("To read later", papers_marked(connection, reader.id, Mark.LATER, None, _SHOWN)),
+            ("Voted for", papers_voted(connection, reader.id, None, _SHOWN)),
+            ("Read", papers_marked(connection, reader.id, Mark.READ, None, _SHOWN)),
+        ]
+        ids = [paper_id for _, rows in kept for paper_id, _ in rows]
+        papers = {paper.id: paper for paper in papers_by_id(connection, ids)}
     response = render(
         request,
         "me.html",
@@ -134,6 +184,11 @@ def _page(
         section="me",
         reader=reader,
         sessions=sessions,
+        tokens=tokens,
+        token=token,
+        scopes=_SCOPES,
+        comments=comments,
+        kept=[(says, [(papers[i], at) for i, at in rows]) for says, rows in kept],
         this_session=visitor.session.id if visitor.session else None,
         at=at,
         error=str(error) if error else "",
@@ -141,7 +196,6 @@ def _page(
         has_mail=site.settings.mail is not None,
         min_password=MIN_PASSWORD,
         max_password=MAX_PASSWORD,
-        **context,
     )
     if error is not None and error.http_status == 429:
         response.headers.update(retry_headers(error))  # type: ignore[arg-type]

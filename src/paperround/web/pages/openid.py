@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from paperround.clock import utc_now
 from paperround.errors import NotFoundError, SignInError
 from paperround.readers.accounts import sign_in_as
-from paperround.readers.openid import Begun, Discovery, begin, finish
+from paperround.readers.openid import Begun, begin, finish
 from paperround.settings import OpenIdProvider
 from paperround.web.pages.accounts import local_path
 from paperround.web.rendering import render
@@ -21,7 +21,6 @@ router = APIRouter()
 
 _COOKIE = "paperround_openid"
 _LASTS_S = 600
-_DISCOVERY = Discovery()
 
 
 @router.get("/sign-in/oidc")
@@ -32,7 +31,7 @@ def there(
 ) -> Response:
     """Sends the browser to the provider; what it must bring back is kept in a cookie."""
     try:
-        begun = begin(_provider(site), _DISCOVERY, _back(site))
+        begun = begin(_provider(site), site.discovery, _back(site))
     except SignInError as error:
         return _not_signed_in(request, error)
     response = RedirectResponse(begun.address, status_code=303)
@@ -57,7 +56,7 @@ def back(request: Request, site: SiteHere) -> Response:
     try:
         begun, next_path = _begun(request)
         brought = dict(request.query_params.items())
-        found = finish(provider, _DISCOVERY, _back(site), begun, brought, utc_now())
+        found = finish(provider, site.discovery, _back(site), begun, brought, utc_now())
     except SignInError as error:
         return _not_signed_in(request, error)
     token = sign_in_as(

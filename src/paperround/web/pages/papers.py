@@ -13,6 +13,7 @@ from paperround.catalogue.queries import paper_by_key, reported_of
 from paperround.catalogue.records import Paper, PaperDetail, PaperId
 from paperround.db import read
 from paperround.errors import NotFoundError, UsageError
+from paperround.readers.queries import comments_on, mark_of, mentioned_on
 from paperround.runs.actions import queue_run
 from paperround.runs.board import changes_of, spread_of
 from paperround.runs.card import Scale
@@ -22,9 +23,11 @@ from paperround.runs.records import results_kept
 from paperround.runs.rooms import Room
 from paperround.runs.verdicts import judge
 from paperround.web import claims, wording
+from paperround.web.remarks import thread
 from paperround.web.rendering import render
 from paperround.web.site import Site, SiteHere
 from paperround.web.visitors import who, who_asks, why_runs_are_closed
+from paperround.web.voting import counted, voting_on
 
 router = APIRouter()
 
@@ -51,6 +54,7 @@ def paper(
         room_context = {} if room is None else _room_context(connection, request, site, room, scale)
         tallies = claims.tallies(connection, site)
         reported = reported_of(connection, detail.paper.id) if detail is not None else []
+        own = {} if detail is None else _reading(connection, request, detail.paper)
     if detail is not None:
         shown, note = detail, None
         similar = site.searcher.similar(detail.paper.id, n=_SIMILAR)
@@ -61,7 +65,7 @@ def paper(
     return render(
         request,
         "paper.html",
-        paper=shown.paper,
+        paper=own.pop("paper", shown.paper),
         n_authors=max(shown.paper.author_count or 0, len(shown.paper.authors)),
         identifiers=shown.identifiers,
         sources=sorted({source for source, _ in shown.sources}),
@@ -70,7 +74,7 @@ def paper(
         similar=similar,
         tallies=tallies,
         note=note,
-        **{"room": None, **room_context},
+        **{"room": None, "voting": None, **room_context, **own},
     )
 
 
@@ -85,6 +89,18 @@ def run_paper(
         raise NotFoundError(f"no paper '{key[:80]}' runs here")
     run_id = queue_run(site.engine, room.slug, scale, asker=asker)
     return RedirectResponse(f"/runs/{run_id}", status_code=303)
+
+
+def _reading(connection: Connection, request: Request, paper: Paper) -> dict[str, Any]:
+    """What readers said of the paper, and what whoever asks may say."""
+    reader = who(request).reader
+    return {
+        "paper": counted(connection, [paper])[0],
+        "voting": voting_on(request, connection, [paper]),
+        "mark": mark_of(connection, reader.id, paper.id) if reader else None,
+        "remarks": thread(comments_on(connection, paper.id), reader),
+        "named_on": mentioned_on(connection, paper.id),
+    }
 
 
 def _room_context(

@@ -1,6 +1,6 @@
 """Search by words and by meaning: the page, its feed, and titles while a person types."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -14,6 +14,7 @@ from paperround.discovery.search import MAX_RESULTS, Mode, Order, SearchAnswer
 from paperround.web import claims
 from paperround.web.rendering import environment, kept_response, render
 from paperround.web.site import SiteHere
+from paperround.web.voting import counted, voting_on
 
 router = APIRouter()
 
@@ -82,6 +83,11 @@ def search(
         )
     with read(site.engine) as connection:
         tallies = claims.tallies(connection, site) if answer and answer.hits else {}
+        papers = counted(connection, [hit.paper for hit in answer.hits]) if answer else []
+        voting = voting_on(request, connection, papers)
+    if answer is not None:
+        hits = tuple(replace(h, paper=p) for h, p in zip(answer.hits, papers, strict=True))
+        answer = replace(answer, hits=hits)
     n_pages = -(-answer.total // HITS_PER_PAGE) if answer else 0
     query = parse(asked.q)
     return render(
@@ -90,9 +96,10 @@ def search(
         q=asked.q,
         asked=asked,
         answer=answer,
-        counted=_counted(answer),
+        how_many=_how_many(answer),
         n_pages=n_pages,
         tallies=tallies,
+        voting=voting,
         chosen=[(part.typed, asked.address(q=query.without(part).typed)) for part in query.filters],
         facets=_facets(asked, answer),
     )
@@ -128,7 +135,7 @@ def titles(
     return render(request, "_titles.html", papers=found)
 
 
-def _counted(answer: SearchAnswer | None) -> str:
+def _how_many(answer: SearchAnswer | None) -> str:
     """How many papers answer, in words: a search stops at a thousand."""
     if answer is None or not answer.total:
         return ""

@@ -1,0 +1,140 @@
+"""Tokens of the API, and the export, which is complete by construction."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, text
+
+from paperround.catalogue.records import PaperId
+from paperround.db import Table, read, write
+from paperround.errors import UsageError
+from paperround.readers.accounts import delete_reader, suspend
+from paperround.readers.comments import add_comment
+from paperround.readers.export import EXPORTED, export_reader
+from paperround.readers.queries import tokens_of
+from paperround.readers.records import Mark, Reader
+from paperround.readers.tables import ReaderTable
+from paperround.readers.tokens import (
+    MAX_TOKENS,
+    PREFIX,
+    Scope,
+    add_token,
+    find_token,
+    revoke_token,
+)
+from paperround.readers.votes import set_mark, set_vote
+from paperround.runs.rights import Role
+
+AddReader = Callable[..., Reader]
+AddPaper = Callable[..., PaperId]
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+def test_a_token_opens_what_it_says_until_it_expires(engine: Engine, add: AddReader) -> None:
+    ada = add()
+    token = add_token(engine, ada, " my  script ", ["vote", "read"], 10, NOON)
+    assert token.startswith(PREFIX)
+    with read(engine) as connection:
+        found = find_token(connection, token, NOON + timedelta(days=9))
+        assert found is not None
+        assert (found[2], found[3].name) == ({Scope.READ, Scope.VOTE}, "ada")
+        assert find_token(connection, token, NOON + timedelta(days=10)) is None
+        assert find_token(connection, token + "x", NOON) is None
+        (held,) = tokens_of(connection, ada.id)
+        dump = "".join(connection.connection.iterdump())  # type: ignore[attr-defined]
+    assert (held.name, held.scopes) == ("my script", ("read", "vote"))
+    assert token.removeprefix(PREFIX) not in dump
+
+
+def test_a_token_ends_when_it_is_revoked_and_while_its_reader_is_out(
+    engine: Engine, add: AddReader
+) -> None:
+    ada, eve = add("ada"), add("eve")
+    token = add_token(engine, ada, "one", ["read"], 10, NOON)
+    with read(engine) as connection:
+        (held,) = tokens_of(connection, ada.id)
+    assert not revoke_token(engine, eve, held.id)
+    with write(engine) as connection:
+        suspend(connection, ada, None, NOON)
+        assert find_token(connection, token, NOON) is None
+        connection.execute(text("UPDATE reader SET suspended_at = NULL"))
+        assert find_token(connection, token, NOON) is not None
+    assert revoke_token(engine, ada, held.id)
+    with read(engine) as connection:
+        assert find_token(connection, token, NOON) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "scopes", "days"),
+    [
+        ("", ["read"], 9),
+        ("x" * 61, ["read"], 9),
+        ("x", [], 9),
+        ("x", ["all"], 9),
+        ("x", ["read"], 0),
+        ("x", ["read"], 367),
+    ],
+)
+def test_a_token_that_cannot_be_is_refused(
+    engine: Engine, add: AddReader, name: str, scopes: list[str], days: int
+) -> None:
+    with pytest.raises(UsageError):
+        add_token(engine, add(), name, scopes, days, NOON)
+
+
+def test_a_reader_holds_so_many_tokens(engine: Engine, add: AddReader) -> None:
+    ada = add()
+    for n in range(MAX_TOKENS):
+        add_token(engine, ada, f"token {n}", ["read"], 9, NOON)
+    with pytest.raises(UsageError, match="revoke one"):
+        add_token(engine, ada, "one more", ["read"], 9, NOON)
+
+
+def test_every_table_that_refers_to_readers_is_exported() -> None:
+    referring = {
+        table.name
+        for table in Table.metadata.tables.values()
+        if any(key.column.table is ReaderTable.__table__ for key in table.foreign_keys)
+    }
+    assert {table.__tablename__ for table, _ in EXPORTED.values()} == referring
+
+
+def test_the_export_has_what_a_reader_gave_and_no_secret(
+    engine: Engine, add: AddReader, paper: AddPaper
+) -> None:
+    ada, one = add("ada", Role.MODERATOR), paper()
+    set_vote(engine, ada, one, True, NOON)
+    set_mark(engine, ada, one, Mark.READ, NOON)
+    add_comment(engine, ada, one, "Mine.", NOON)
+    token = add_token(engine, ada, "script", ["read"], 9, NOON)
+    with read(engine) as connection:
+        found = export_reader(connection, ada)
+    assert set(found) == {"account", "runs", *EXPORTED}
+    assert found["votes"] == [{"paper": "2606.00001", "at": "2026-07-01T12:00:00+00:00"}]
+    assert found["marks"][0]["mark"] == "read"
+    assert found["comments"][0]["text"] == "Mine."
+    assert found["tokens"][0]["name"] == "script"
+    assert "argon2" not in str(found)
+    assert "sha256" not in str(found)
+    assert token not in str(found)
+
+
+def test_nothing_that_refers_to_a_reader_is_left_of_one(
+    engine: Engine, add: AddReader, paper: AddPaper
+) -> None:
+    ada, one = add("ada"), paper()
+    add("admin", Role.ADMIN)
+    set_vote(engine, ada, one, True, NOON)
+    set_mark(engine, ada, one, Mark.READ, NOON)
+    add_comment(engine, ada, one, "Mine.", NOON)
+    add_token(engine, ada, "script", ["read"], 9, NOON)
+    with write(engine) as connection:
+        delete_reader(connection, ada)
+        left = [
+            table.name
+            for table in Table.metadata.sorted_tables
+            if "reader_id" in table.columns
+            and connection.execute(table.select().where(table.c.reader_id == ada.id)).first()
+        ]
+    assert left == []
