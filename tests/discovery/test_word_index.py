@@ -11,9 +11,11 @@ from sqlalchemy import Engine, delete, update
 from paperround.catalogue.records import PaperId
 from paperround.catalogue.tables import PaperTable
 from paperround.db import read, write
-from paperround.discovery import word_index
+from paperround.discovery import searching, word_index
 from paperround.discovery.query_language import parse
+from paperround.discovery.searching import Searcher
 from paperround.discovery.word_index import WordIndex, stem_of
+from paperround.settings import Settings
 
 AddPaper = Callable[..., PaperId]
 
@@ -257,3 +259,20 @@ def test_a_stem_is_that_of_the_index() -> None:
     assert stem_of("Recommendations") == stem_of("recommend") == "recommend"
     assert stem_of("") == ""
     assert word_index.TITLE_BOOST > 0
+
+
+def test_a_server_answers_while_thousands_of_papers_are_indexed(
+    engine: Engine, add_paper: AddPaper, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "AT_ONCE", 3)
+    for number in range(4):
+        add_paper(f"Zebra {number}")
+    searcher = Searcher(engine, settings, waits=False)
+    first = searcher.search("zebra", mode="words")
+    assert first.note is not None
+    assert "until they are indexed" in first.note
+    for thread in threading.enumerate():
+        if thread.name == "word index":
+            thread.join()
+    second = searcher.search("zebra", mode="words")
+    assert (len(second.hits), second.note) == (4, None)

@@ -40,6 +40,7 @@ def import_(
     from paperround.catalogue.sources import read_source
     from paperround.catalogue.visiting import visit_with
     from paperround.db import open_database
+    from paperround.discovery.searching import Searcher
     from paperround.settings import get_settings
 
     engine = open_database()
@@ -49,6 +50,9 @@ def import_(
         done = import_records(
             engine, items, on_progress=progress.advance_to, on_rejected=write_rejected
         )
+    with Progress("Indexing"):
+        # The next search would do it, and whoever searches would wait for it.
+        Searcher(engine).refresh()
     for rejected in done.rejections[:_REJECTIONS_SHOWN]:
         tell(f"{rejected.place}: {rejected.reason}")
     if done.rejected > _REJECTIONS_SHOWN:

@@ -56,6 +56,8 @@ class Indexes:
     papers_with: Callable[[Part], Collection[PaperId]] | None = None
     # The keys of the papers that run here, by slug: what was measured counts in trending.
     rooms: Mapping[str, str] = field(default_factory=dict)
+    # Whether the index of words lacks many papers, and is being made meanwhile.
+    is_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,8 @@ def _find(wanted: Query, indexes: Indexes, mode: Mode, notes: list[str]) -> _Fou
     words, ids_of = indexes.words, indexes.papers_with
     if wanted.cut:
         notes.append("Only the first words were searched for.")
+    if indexes.is_late:
+        notes.append("Many papers are new: until they are indexed, in a minute, some are missing.")
     among = words.matching(wanted, ids_of)
     if among is not None and not among and wanted.phrases:
         loose = wanted.without_quotes()

@@ -1,5 +1,6 @@
 """What a process keeps between searches: both indexes and the model for queries."""
 
+import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import cast
 
@@ -16,6 +17,9 @@ from paperround.discovery.vectors import VectorIndex
 from paperround.discovery.word_index import WordIndex
 from paperround.settings import Settings, get_settings
 
+# So many changed papers are indexed in a fraction of a second.
+AT_ONCE = 1_000
+
 
 class Searcher:
     """Search over one database; make one per process and share it between threads.
@@ -30,8 +34,14 @@ class Searcher:
         settings: Settings | None = None,
         papers_with: Callable[[Part], Collection[PaperId]] | None = None,
         rooms: Callable[[], Mapping[str, str]] = dict,
+        *,
+        waits: bool = True,
     ) -> None:
-        """Costs nothing."""
+        """Costs nothing.
+
+        With `waits=False` no search waits for thousands of papers to be indexed: a thread does that
+        meanwhile, and the answer says so.
+        """
         settings = settings or get_settings()
         self._engine = engine
         self._words = WordIndex(settings.search_dir / "words")
@@ -39,6 +49,8 @@ class Searcher:
         self._embed = QueryEmbedder(settings)
         self._papers_with = papers_with
         self._rooms = rooms
+        self._waits = waits
+        self._behind = threading.Lock()
 
     def search(
         self,
@@ -89,6 +101,10 @@ class Searcher:
             self._vectors.refresh(connection)
             return self._words.refresh(connection)
 
+    def refresh_behind(self) -> None:
+        """Begins to bring the index of words up to date, in a thread, and does not wait for it."""
+        threading.Thread(target=self._refresh_behind, name="word index", daemon=True).start()
+
     def rebuild(self) -> None:
         """Makes both indexes anew from the database."""
         with read(self._engine) as connection:
@@ -102,8 +118,28 @@ class Searcher:
         return [f"{fault}; `paperround check --repair` makes it anew" for fault in faults if fault]
 
     def _indexes(self, connection: Connection, mode: str) -> Indexes:
-        self._words.refresh(connection)
-        if mode == "words":
-            return Indexes(self._words, papers_with=self._papers_with, rooms=self._rooms())
-        self._vectors.refresh(connection)
-        return Indexes(self._words, self._vectors, self._embed, self._papers_with, self._rooms())
+        is_late = not self._waits and self._words.lag(connection) > AT_ONCE
+        if is_late:
+            self.refresh_behind()
+        else:
+            self._words.refresh(connection)
+        with_meaning = mode != "words"
+        if with_meaning:
+            self._vectors.refresh(connection)
+        return Indexes(
+            self._words,
+            self._vectors if with_meaning else None,
+            self._embed if with_meaning else None,
+            self._papers_with,
+            self._rooms(),
+            is_late,
+        )
+
+    def _refresh_behind(self) -> None:
+        if not self._behind.acquire(blocking=False):
+            return
+        try:
+            with read(self._engine) as connection:
+                self._words.refresh(connection)
+        finally:
+            self._behind.release()

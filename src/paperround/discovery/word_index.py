@@ -97,6 +97,15 @@ class WordIndex:
                 return False
             return True
 
+    def lag(self, connection: Connection) -> int:
+        """How many papers have changed since what it holds; all of them where it holds nothing."""
+        database, _ = queries.change_state(connection)
+        with self._lock:
+            self._opened = opened = self._current()
+        if opened is None or opened.state.database != database:
+            return queries.n_papers(connection)
+        return queries.n_changes_since(connection, opened.state.number)
+
     def rebuild(self, connection: Connection) -> None:
         """Makes it anew from the database, whatever state it is in."""
         newest = _State(_FORMAT, *queries.change_state(connection))

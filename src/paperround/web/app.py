@@ -102,7 +102,7 @@ def create_app(
     site = Site(
         settings=settings,
         engine=engine,
-        searcher=Searcher(engine, settings, found, rooms),
+        searcher=Searcher(engine, settings, found, rooms, waits=False),
         local_only=local_only,
         worker=worker,
         hosts=frozenset([*hosts, *_public_host(settings)]),

@@ -30,6 +30,8 @@ def serve(
         first_link = first_admin_link(connection, utc_now())
     engine.dispose()
     app = create_app(settings, local_only=is_loopback(host), worker=worker)
+    # Before the first search asks for it.
+    app.state.site.searcher.refresh_behind()
     config = uvicorn.Config(
         app,
         host=host,
