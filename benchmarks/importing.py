@@ -1,9 +1,10 @@
 """How fast papers come in, and how surely one paper is one: `make bench-import`.
 
-The corpus of 74,726 arXiv papers goes into an empty catalogue, on one core, until it can be searched
-by words, and again into the full one; beside them, in the same run on the same core, `sqlite-utils insert --pk` with
-`enable-fts` takes the same rows, unpacked for it beforehand. Each is a process of its own, whose
-greatest memory is taken down. Embeddings are made by the worker afterwards and are not counted.
+The corpus of 74,726 arXiv papers goes into an empty catalogue, on one core, until it can be
+searched by words, and again into the full one; beside them, in the same run on the same core,
+`sqlite-utils insert --pk` with `enable-fts` takes the same rows, unpacked for it beforehand. Each
+is a process of its own, whose greatest memory is taken down. Embeddings are made by the worker
+afterwards and are not counted.
 
 Identity is measured on OpenReview's and the ACL Anthology's papers against the same catalogue. Two
 records are known to be one paper where two witnesses agree: their authors (half the family names
