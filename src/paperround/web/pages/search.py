@@ -151,6 +151,8 @@ def _facets(asked: Asked, answer: SearchAnswer | None) -> list[tuple[str, list[F
     shown = []
     for name, field, n in (*_FACETS, ("runs", "runs", 1)):
         values = answer.facets.get(name, [])[:n]
+        if name == "year":
+            values = sorted(values, reverse=True)
         facets = [
             Facet(value, papers, asked.address(q=f"{asked.q} {field}:{value}"))
             for value, papers in values
