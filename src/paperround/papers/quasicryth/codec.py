@@ -24,7 +24,7 @@ AnyMode = Mode | str | Method | Sequence[AnyTiling]
 Buffer = bytes | bytearray | memoryview
 Progress = Callable[[int], None]
 
-# Larger blocks find more and take more memory, some twenty times their size.
+# Larger blocks find more, and take more memory: see the benchmark.
 BLOCK_SIZE = 16 << 20
 # What a decompressor accepts unless it is told otherwise, as zstd's 128 MiB for its window.
 MAX_BLOCK_SIZE = 64 << 20
