@@ -23,6 +23,7 @@ from paperround.catalogue.text import plain_text
 
 SOURCE = "bibtex"
 _MAX_BYTES = 64 << 20
+_PIECE_BYTES = 1 << 16
 _MONTHS = [name.lower() for name in calendar.month_abbr[1:]]
 # Not read as papers: what cites nothing.
 _NOT_PAPERS = {"proceedings", "book", "manual", "software", "online"}
@@ -36,18 +37,23 @@ def read(arguments: Sequence[str]) -> Iterator[PaperRecord | Rejected]:
 
 def read_text(stream: IO[bytes], shown: str = "") -> Iterator[PaperRecord | Rejected]:
     """The papers of one bibliography; what cannot be read costs its own entry only."""
-    data = b""
+    parts: list[bytes] = []
+    size = 0
+    broken: Rejected | None = None
     try:
-        while len(data) <= _MAX_BYTES and (part := some_of(stream, _MAX_BYTES)):
-            data += part
+        while size <= _MAX_BYTES and (part := some_of(stream, _PIECE_BYTES)):
+            parts.append(part)
+            size += len(part)
     except READ_ERRORS as error:
+        n_lines = sum(part.count(b"\n") for part in parts)
         reason = f"{error}; what follows could not be read"
-        n_lines = data.count(b"\n")
-        yield Rejected(place_in(shown, f"line {n_lines + 1}"), reason)
-    if len(data) > _MAX_BYTES:
+        broken = Rejected(place_in(shown, f"line {n_lines + 1}"), reason)
+    if size > _MAX_BYTES:
         yield Rejected(place_in(shown, "the whole file"), f"longer than {_MAX_BYTES >> 20} MiB")
         return
-    text = data.decode("utf-8-sig", "replace")
+    if broken is not None:
+        yield broken
+    text = b"".join(parts).decode("utf-8-sig", "replace")
     library = parse_string(text)
     for block in library.blocks:
         place = place_in(shown, f"line {(block.start_line or 0) + 1}")
