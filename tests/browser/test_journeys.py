@@ -37,7 +37,7 @@ def test_from_the_front_page_by_search_to_a_paper(open_page: OpenPage) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("paper number 17")
     expect(page.locator("mark").first).to_be_visible()
-    page.get_by_role("link", name="Paper number 17 on counting").click()
+    page.get_by_role("link", name="Paper number 17 on counting", exact=True).click()
     expect(page).to_have_url(re.compile("/papers/2606.00017$"))
     expect(page.get_by_role("heading", level=1)).to_have_text("Paper number 17 on counting")
 

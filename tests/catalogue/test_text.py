@@ -1,5 +1,3 @@
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,7 +48,8 @@ FORMULAS = st.lists(
 @given(FORMULAS)
 def test_a_simple_formula_reads_as_a_parser_of_latex_has_it(formula: str) -> None:
     piece = f"${formula.strip()}$"
-    if re.search(r"\\[A-Za-z]+$", piece[:-1]) or _SIMPLE_FORMULA.fullmatch(piece):
+    # Others are the parser's own affair, but for the names of macros that it does not know.
+    if _SIMPLE_FORMULA.fullmatch(piece):
         parsed = LatexNodes2Text(math_mode="text").latex_to_text(piece)
         # A parser lets a macro swallow the space behind it; we leave spaces as they are written.
         assert plain_text(f"a {piece} b").replace(" ", "") == f"a{parsed}b".replace(" ", "")

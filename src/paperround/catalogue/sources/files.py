@@ -78,6 +78,7 @@ def json_items(stream: IO[bytes], shown: str = "") -> Iterator[tuple[str, Any] |
                 yield Rejected(place, "not UTF-8")
             else:
                 yield place, value
+        reader.read_to_the_end()
     except READ_ERRORS as error:
         reason = f"{error}; what follows could not be read"
         yield Rejected(place_in(shown, f"item {number + 1}"), reason)
@@ -115,6 +116,11 @@ class _JsonReader:
             return False
         self._at += 1
         return True
+
+    def read_to_the_end(self) -> None:
+        """Reads on behind a list: only at its end does a packed file show that it is whole."""
+        while some_of(self._stream, _CHUNK_BYTES):
+            pass
 
     def has_value(self) -> bool:
         """Whether anything but space follows."""
