@@ -36,18 +36,23 @@ def _brotli(data: bytes) -> bytes:
     return brotli.compress(data, mode=brotli.MODE_TEXT, quality=11, lgwin=24)
 
 
-# Variant H as 7-Zip has it, with memory enough for these texts.
-_PPMD = {"max_order": 8, "mem_size": 64 << 20}
+# Variant I as zip has it, with memory enough for these texts; of variant H the package's decoder
+# loses the end of some texts (3.2 MB of Python give 228 kB back).
+_PPMD = {
+    "max_order": 8,
+    "mem_size": 64 << 20,
+    "restore_method": pyppmd.PPMD8_RESTORE_METHOD_RESTART,
+}
 
 
 def _ppmd(data: bytes) -> bytes:
-    encoder = pyppmd.Ppmd7Encoder(**_PPMD)
+    encoder = pyppmd.Ppmd8Encoder(**_PPMD)
     return len(data).to_bytes(8, "little") + encoder.encode(data) + encoder.flush()
 
 
 def _unppmd(data: bytes) -> bytes:
     size = int.from_bytes(data[:8], "little")
-    decoder = pyppmd.Ppmd7Decoder(**_PPMD)
+    decoder = pyppmd.Ppmd8Decoder(**_PPMD)
     return decoder.decode(data[8:], size)
 
 
