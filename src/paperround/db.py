@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -65,7 +66,11 @@ def connect(url: str) -> Engine:
         raise PaperroundError(f"{parsed.get_backend_name()} is not supported yet; use sqlite")
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, json_serializer=lambda value: json.dumps(value, ensure_ascii=False))
+    engine = create_engine(
+        url,
+        json_serializer=lambda value: json.dumps(value, ensure_ascii=False, allow_nan=False),
+        json_deserializer=orjson.loads,
+    )
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -23,6 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
+import orjson
 import tantivy
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection
@@ -33,12 +34,12 @@ from paperround.discovery.query_language import WORD, Part, Query
 from paperround.log import get_logger
 
 # Grows with every change of the fields below or of what is written into them.
-_FORMAT = 1
+_FORMAT = 2
 _ANALYZER = "english"
 _NAMES = "names"
 # Longer "words" are addresses and formulas.
 _LONGEST_WORD = 40
-_WRITER_BYTES = 64_000_000
+_WRITER_BYTES = 32_000_000
 _PAPERS_PER_BATCH = 2_000
 
 # What a word in the title adds, beside the text's own score; chosen on SciFact's training queries
@@ -525,7 +526,7 @@ def _document(row: queries.IndexRow) -> tantivy.Document:
 
 def _digest(row: queries.IndexRow) -> int:
     """Of all that is indexed of a paper, so that a check can tell whether it still is so."""
-    said = repr(tuple(row)).encode("utf-8", "surrogatepass")
+    said = orjson.dumps(tuple(row))
     # One bit less than there is room for: the reader of columns gives signed numbers.
     return int.from_bytes(hashlib.blake2b(said, digest_size=8).digest()) >> 1
 
