@@ -18,7 +18,7 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import Literal
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from paperround.catalogue import storing
 from paperround.catalogue.identity import (
@@ -38,6 +38,10 @@ from paperround.catalogue.storing import Known, Pair, Sequences, among, chunks
 from paperround.catalogue.tables import AppearanceTable, BandTable, IdentifierTable, PaperTable
 from paperround.catalogue.text import plain_text
 from paperround.errors import UsageError
+
+# A title ("Editorial") or an abstract ("Proceedings of the ...") that more papers than this have is
+# a form: it shows nothing, and comparing them all with each other would take for ever.
+_CROWD = 20
 
 Outcome = Literal["added", "updated", "merged", "unchanged", "contradicting"]
 
@@ -68,10 +72,14 @@ class Batch:
         self._by_title: dict[str, list[Known]] = defaultdict(list)
         self._by_band: dict[bytes, list[Known]] = defaultdict(list)
         self._bands: dict[int, list[bytes]] = {}
+        self._crowded: set[bytes] = set()
+        self._forms = self._titles_of_many()
         self._uses_bands = storing.uses_bands(connection)
         self._apart = storing.load_apart(connection)
         self._newly_apart: set[frozenset[int]] = set()
         self._keys = self._taken_keys()
+        # The numbers behind an address that are known to be taken: there may be thousands.
+        self._numbers: dict[str, int] = {}
         self._sequences = Sequences(connection)
         self._load(self._met_by_name())
 
@@ -109,9 +117,9 @@ class Batch:
                 return identified, "identifier"
         key = self._title_keys[i]
         # The oldest of several that would do, so that the batches' bounds decide nothing.
-        for paper in _oldest_first(self._by_title.get(key, ())):
+        for paper in [] if self._is_form(key) else _oldest_first(self._by_title[key]):
             if (
-                any(statement.title_key == key for statement in paper.statements.values())
+                _has_title(paper, key)
                 and self._may_meet(paper, record)
                 and _could_be_one(record, paper)
             ):
@@ -122,8 +130,9 @@ class Batch:
         alike = (
             paper
             for band in bands
-            for paper in self._by_band.get(band, ())
-            if (paper.bands is None or band in paper.bands) and self._may_meet(paper, record)
+            if not self._is_crowded(band)
+            for paper in self._by_band[band]
+            if _has_band(paper, band) and self._may_meet(paper, record)
         )
         abstract = ""
         for paper in _oldest_first(alike):
@@ -131,6 +140,16 @@ class Batch:
             if same_abstract(abstract, paper.values["abstract_text"]):
                 return paper, "abstract"
         return None
+
+    def _is_form(self, title: str) -> bool:
+        """Whether more papers have the title than it could tell apart."""
+        papers = self._by_title[title]
+        if title not in self._forms and len(papers) > _CROWD:
+            living = [p for p in papers if p.id in self._papers and _has_title(p, title)]
+            papers[:] = _oldest_first(living)
+            if len(papers) > _CROWD:
+                self._forms.add(title)
+        return title in self._forms
 
     def _may_meet(self, paper: Known, record: PaperRecord) -> bool:
         if paper.id not in self._papers or paper.contradicts(record):
@@ -376,10 +395,10 @@ class Batch:
 
     def _free_key(self, key: str) -> str:
         """The key, or with a number behind where another paper has it: titles are not unique."""
-        number, free = 1, key
-        while free in self._keys:
+        number = self._numbers.get(key, 1)
+        while (free := key if number == 1 else f"{key}-{number}") in self._keys:
             number += 1
-            free = f"{key}-{number}"
+        self._numbers[key] = number
         return free
 
     def _taken_keys(self) -> set[str]:
@@ -440,9 +459,15 @@ class Batch:
         met: dict[int, list[bytes]] = defaultdict(list)
         for band, keys in enumerate(zip_longest(*found)):
             for chunk in chunks([key for key in keys if key is not None]):
-                # Index: the primary key of band.
+                # Index: the primary key of band, for both.
+                here = (BandTable.band == band) & BandTable.key.in_(chunk)
+                crowded = select(BandTable.key).where(here).group_by(BandTable.key)
+                self._crowded |= set(
+                    self._connection.scalars(crowded.having(func.count() > _CROWD))
+                )
+                sparse = [key for key in chunk if key not in self._crowded]
                 statement = select(BandTable.paper_id, BandTable.key).where(
-                    BandTable.band == band, BandTable.key.in_(chunk)
+                    BandTable.band == band, BandTable.key.in_(sparse)
                 )
                 for paper_id, key in self._connection.execute(statement):
                     if paper_id not in self._gone:
@@ -463,6 +488,15 @@ class Batch:
         for paper in self._papers.values():
             if paper.is_new or "abstract_text" in paper.changed:
                 self._set_bands(paper)
+
+    def _is_crowded(self, band: bytes) -> bool:
+        """Whether more papers have the band than it could tell apart."""
+        papers = self._by_band[band]
+        if band not in self._crowded and len(papers) > _CROWD:
+            papers[:] = [p for p in papers if p.id in self._papers and _has_band(p, band)]
+            if len(papers) > _CROWD:
+                self._crowded.add(band)
+        return band in self._crowded
 
     def _set_bands(self, paper: Known, bands: list[bytes] | None = None) -> None:
         paper.bands = bands_of([paper.values["abstract_text"]])[0] if bands is None else bands
@@ -496,10 +530,20 @@ class Batch:
         ]
         lookups.append(
             select(AppearanceTable.paper_id).where(
-                among(AppearanceTable.title_key, self._title_keys)
+                among(AppearanceTable.title_key, sorted({*self._title_keys} - self._forms))
             )
         )
         return {paper_id for lookup in lookups for paper_id in self._connection.scalars(lookup)}
+
+    def _titles_of_many(self) -> set[str]:
+        """The records' titles that say nothing. Index: ix_appearance_title_key."""
+        statement = (
+            select(AppearanceTable.title_key)
+            .where(among(AppearanceTable.title_key, self._title_keys))
+            .group_by(AppearanceTable.title_key)
+            .having(func.count(AppearanceTable.paper_id.distinct()) > _CROWD)
+        )
+        return set(self._connection.scalars(statement))
 
     def _load(self, ids: Iterable[int]) -> None:
         """Reads papers that are not here yet; not those that became part of another."""
@@ -516,6 +560,14 @@ class Batch:
             for statement in paper.statements.values():
                 self._by_title[statement.title_key].append(paper)
         self._papers |= loaded
+
+
+def _has_title(paper: Known, key: str) -> bool:
+    return any(statement.title_key == key for statement in paper.statements.values())
+
+
+def _has_band(paper: Known, band: bytes) -> bool:
+    return paper.bands is None or band in paper.bands
 
 
 def _oldest_first(papers: Iterable[Known]) -> list[Known]:

@@ -1,6 +1,7 @@
 """BibTeX: bibliographies as people keep them, with broken entries, strings, months and accents."""
 
 import calendar
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -22,6 +23,8 @@ from paperround.catalogue.sources.files import (
 from paperround.catalogue.text import plain_text
 
 SOURCE = "bibtex"
+# What it warns of is in the rejections, with its place.
+logging.getLogger("bibtexparser").addHandler(logging.NullHandler())
 _MAX_BYTES = 64 << 20
 _PIECE_BYTES = 1 << 16
 _MONTHS = [name.lower() for name in calendar.month_abbr[1:]]
@@ -62,7 +65,9 @@ def read_text(stream: IO[bytes], shown: str = "") -> Iterator[PaperRecord | Reje
             entry = block.ignore_error_block
             yield from _entry(entry, place) if isinstance(entry, Entry) else ()
         elif isinstance(block, ParsingFailedBlock):
-            yield Rejected(place, f"not BibTeX ({' '.join(str(block.error).split())[:200]})")
+            # Its exceptions keep their words in an attribute of their own.
+            said = getattr(block.error, "abort_reason", "") or str(block.error)
+            yield Rejected(place, f"not BibTeX ({' '.join(said.split())[:200]})")
         elif isinstance(block, Entry):
             yield from _entry(block, place)
 
