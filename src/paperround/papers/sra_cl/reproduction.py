@@ -94,6 +94,8 @@ class Plan:
     warmup_epochs: int = 0
     # Small steps take longer where two threads share them.
     max_threads: int = 2
+    # How many events a product must have.
+    item_core: int = 5
 
 
 PLANS = {
@@ -117,8 +119,10 @@ PLANS = {
     ),
     Scale.STANDARD: Plan(
         data="amazon-beauty",
-        users=6_000,
+        users=5_000,
         newest=None,
+        # The 5-core's 12,101 products for as many users are too many to learn in minutes.
+        item_core=10,
         with_attributes=False,
         d_model=64,
         n_layers=2,
@@ -213,7 +217,7 @@ def load_log(plan: Plan, folder: Path) -> InteractionLog:
     if plan.data == "ml-100k":
         log = k_core(read_interactions(folder / "ml-100k.inter"))
     else:
-        log = load_amazon(plan.data.removeprefix("amazon-"))
+        log = k_core(load_amazon(plan.data.removeprefix("amazon-")), item=plan.item_core)
     if plan.newest is not None:
         log = compact(log.select(log.offsets[log.user + 1] - np.arange(len(log)) <= plan.newest))
     return sample_users(log, plan.users or log.n_users, seed=0)
