@@ -126,7 +126,7 @@ PLANS = {
         variants=(BASE, ALL),
     ),
     Scale.STANDARD: Plan(
-        users=6_000,
+        users=4_000,
         newest=30,
         d_model=64,
         n_layers=1,
