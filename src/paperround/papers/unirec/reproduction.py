@@ -126,7 +126,7 @@ PLANS = {
         variants=(BASE, ALL),
     ),
     Scale.STANDARD: Plan(
-        users=4_000,
+        users=5_000,
         newest=30,
         d_model=64,
         n_layers=1,
@@ -134,7 +134,7 @@ PLANS = {
         dropout={"ml-100k": 0.3, "amazon-beauty": 0.5, "amazon-toys": 0.5},
         batch_size=64,
         learning_rate=3e-3,
-        epochs=12,
+        epochs=10,
         patience=3,
         variants=tuple(VARIANTS),
     ),
