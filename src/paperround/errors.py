@@ -72,3 +72,15 @@ class TrainingError(PaperroundError):
 
 class ScoresError(PaperroundError):
     """A model's scores are not all finite, and nothing can be ranked by them."""
+
+
+class UnsupportedError(UsageError):
+    """A language model lacks a capability; the message names both, `capability` only the latter."""
+
+    def __init__(self, capability: str, who: str, why: str) -> None:
+        super().__init__(f"{who} cannot {capability}: {why}")
+        self.capability = capability
+
+
+class EndpointError(PaperroundError):
+    """A server of language models refuses, hangs, breaks off or answers what it should not."""

@@ -1,7 +1,8 @@
-"""Real language models for the rooms: loaded from an asset's GGUF file, kept as safetensors.
+"""Real language models: from a folder that transformers reads, or from a GGUF file.
 
 De-quantising a GGUF takes some ten seconds on two cores, loading safetensors half a second, so the
-first load leaves a copy in the cache of `PAPERROUND_HOME`.
+first load leaves a copy in the cache of `PAPERROUND_HOME`. No code that lies in a model's folder is
+ever run.
 """
 
 import os
@@ -17,8 +18,36 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from paperround.errors import AssetError
+from paperround.errors import AssetError, UsageError
+from paperround.kit.assets import declared_assets, find_asset
 from paperround.settings import get_settings
+
+
+def open_model(
+    where: str | Path, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The causal language model of a folder, or of an asset's name, and its tokenizer.
+
+    A folder is what `save_pretrained` wrote (config.json, weights, tokenizer), or holds one GGUF
+    file. In evaluation mode, on the CPU. Raises UsageError where there is no such folder,
+    AssetError where it holds no whole model.
+    """
+    folder = Path(where)
+    if not folder.is_dir():
+        if str(where) not in declared_assets():
+            raise UsageError(f"{where} is no folder with a model, and no asset has that name")
+        folder = find_asset(str(where)).folder
+    if not (folder / "config.json").is_file():
+        return load_language_model(folder, dtype)
+    # Named here, since the messages of transformers lead to its hub.
+    local = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **local)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise AssetError(f"{folder} holds no language model that can be read: {reason}") from error
+    return model.eval(), tokenizer
 
 
 def load_language_model(

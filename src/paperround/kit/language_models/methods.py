@@ -1,0 +1,187 @@
+"""Ways to decode, by name: what `paperround generate --method` chooses from.
+
+A paper's room offers its own by a module `generator.py` with a mapping `GENERATORS`:
+
+    GENERATORS = {"mine": GenerationMethod("mine", "what it does", generate, {"beams": 4})}
+
+where `generate(request)` gives a `Generated`. A method that changes the model
+itself (leaves out layers, edits weights) does so in `prepare`, whose time is not counted.
+"""
+
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import entry_points
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from paperround.errors import UsageError
+from paperround.kit.language_models.contract import Prompt
+from paperround.kit.language_models.local import LocalModel
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt, how many tokens may follow, the randomness, and the method's options."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    prompt: Prompt
+    max_new_tokens: int
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def input_ids(self) -> Tensor:
+        """(1, tokens): the prompt with its template or special tokens, on the model's device.
+
+        Raises UsageError for a prompt that is empty, or that with `max_new_tokens` exceeds the
+        context: most methods hand both to transformers, which would go on into nonsense.
+        """
+        seam = LocalModel(self.model, self.tokenizer)
+        [ids] = seam.check(
+            [self.prompt], n=1, max_new_tokens=1, temperature=0.0, top_p=1.0, stop=()
+        )
+        if seam.context is not None and len(ids) + self.max_new_tokens > seam.context:
+            raise UsageError(
+                f"the prompt has {len(ids)} tokens and {self.max_new_tokens} new ones are allowed, "
+                f"more together than the model's context of {seam.context}"
+            )
+        return torch.tensor([ids], device=self.model.device)
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What `model.generate` takes: the ids, and a mask that shows all of them."""
+        return {"input_ids": self.input_ids, "attention_mask": torch.ones_like(self.input_ids)}
+
+    def text(self, new_ids: Tensor) -> str:
+        """The new tokens as text, special ones left out."""
+        return self.tokenizer.decode(new_ids, skip_special_tokens=True)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One text; `n_tokens` were generated for it. `log_prob` is the model's own, where known."""
+
+    text: str
+    n_tokens: int
+    log_prob: float | None = None
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a method gave for a prompt, best candidate first.
+
+    `changed`: one sentence about what the method did differently, with its figures; these stand in
+    `figures` too, by name, for programs. `passes`: forward passes of the model, where counted.
+    """
+
+    candidates: tuple[Candidate, ...]
+    changed: str
+    passes: int | None = None
+    figures: Mapping[str, float | int | str] = field(default_factory=dict)
+
+
+def _unchanged(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, options: Any) -> Any:
+    return model
+
+
+@dataclass(frozen=True)
+class GenerationMethod:
+    """A way to decode: its name, what it does in half a sentence, its options with their defaults.
+
+    `prepare(model, tokenizer, options)` gives the model that `generate` works with, and leaves the
+    given one as it was. `is_greedy` promises the text of greedy decoding with the given model,
+    token for token; `paperround generate --compare` holds it to that.
+    """
+
+    name: str
+    about: str
+    generate: Callable[[Request], Generated]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    prepare: Callable[
+        [PreTrainedModel, PreTrainedTokenizerBase, Mapping[str, Any]], PreTrainedModel
+    ] = _unchanged
+    is_greedy: bool = False
+
+    def complete(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """All options, the given ones in the place of the defaults; refuses unknown ones."""
+        if unknown := sorted(set(options) - set(self.options)):
+            known = ", ".join(self.options) or "none"
+            raise UsageError(f"{self.name} has no option {unknown[0]!r}; its options are {known}")
+        for name, value in options.items():
+            default = self.options[name]
+            if default is not None and value is not None and not _fits(value, default):
+                raise UsageError(f"{self.name}: {name} is {type(default).__name__}, not {value!r}")
+        return {**self.options, **options}
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What a method gave, and the seconds from the prompt to the last token."""
+
+    generated: Generated
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens of all candidates a second; None where there are none."""
+        n_tokens = sum(candidate.n_tokens for candidate in self.generated.candidates)
+        return n_tokens / self.seconds if n_tokens and self.seconds else None
+
+
+def timed(method: GenerationMethod, request: Request) -> Timed:
+    """The method at work on a request whose model is prepared and whose options are complete.
+
+    Raises UsageError where the method cannot follow the request or does not suit the model.
+    """
+    if request.max_new_tokens < 0:
+        raise UsageError(f"max_new_tokens is {request.max_new_tokens}; it cannot be negative")
+    # Before the clock runs, and so that a bad prompt is refused alike by all methods.
+    _ = request.input_ids
+    if request.max_new_tokens == 0:
+        return Timed(Generated((Candidate("", 0),), "Nothing: no new tokens are allowed.", 0), 0.0)
+    started = time.perf_counter()
+    try:
+        generated = method.generate(request)
+    except ValueError as error:
+        raise UsageError(f"{method.name}: {error}") from error
+    return Timed(generated, time.perf_counter() - started)
+
+
+def find_method(name: str) -> GenerationMethod:
+    """The method of that name: one of `plain_methods.py`, or one that a paper's room offers."""
+    methods = known_methods()
+    if name not in methods:
+        raise UsageError(f"no method '{name}'; there are {', '.join(methods)}")
+    return methods[name]
+
+
+def known_methods() -> dict[str, GenerationMethod]:
+    """Every method there is, by name: the plain ones, then those of the papers' rooms."""
+    found = dict(importlib.import_module("paperround.kit.language_models.plain_methods").PLAIN)
+    for point in sorted(entry_points(group="paperround.papers"), key=lambda point: point.name):
+        module = f"{point.value}.generator"
+        try:
+            # This imports the parent package, which costs nothing, and not the module itself.
+            offers = importlib.util.find_spec(module) is not None
+        except ModuleNotFoundError:
+            # A room that was removed and not uninstalled; `paperround papers` names it.
+            continue
+        if offers:
+            found |= importlib.import_module(module).GENERATORS
+    return found
+
+
+def _fits(value: Any, default: Any) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    return isinstance(value, type(default))
