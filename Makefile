@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install $(PIP_OP
 CARDS := $(wildcard src/paperround/papers/*/card.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check fix constraints bench-search bench-search-scale bench-web bench-import results bench-quasicryth bench-recommend bench-recommend-known
+.PHONY: help run install test check fix constraints bench-search bench-search-scale bench-web bench-import results bench-quasicryth bench-recommend bench-recommend-known bench-decoding
 
 help:  ## Lists these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -69,6 +69,9 @@ bench-recommend: $(VENV)/.installed-dev  ## Training, quality and answer times o
 
 bench-recommend-known: $(VENV)/.installed-dev  ## The recommender's networks beside published figures (an hour)
 	$(BIN)/python -m benchmarks.recommend_known
+
+bench-decoding: $(VENV)/.installed-dev  ## CopySpec and diverse beam search beside transformers' own methods
+	$(BIN)/python -m benchmarks.decoding
 
 results: $(VENV)/.installed  ## Measures the quick and standard results that ship (about 45 minutes)
 	$(BIN)/paperround run --all --scale quick --ship

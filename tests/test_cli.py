@@ -26,6 +26,7 @@ COMMANDS = (
     ["result", "export"],
     ["result", "import"],
     ["result", "compare"],
+    ["generate"],
     ["recommend", "fit"],
     ["recommend", "evaluate"],
     ["recommend", "recommend"],

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
+from paperround.kit.language_models.timing import counted_passes
 from paperround.papers.copyspec import CopySpec, Greedy, Oracle, PromptLookup, generate, replay
-from paperround.papers.copyspec.baselines import counted_passes
 
 Make = Callable[..., Any]
 

@@ -11,7 +11,8 @@ import torch
 from transformers import PreTrainedModel
 
 import paperround.papers.copyspec
-from paperround.papers.copyspec.baselines import counted_passes, greedy, layer_dropped, top_two_gap
+from paperround.kit.language_models.timing import counted_passes
+from paperround.papers.copyspec.baselines import greedy, layer_dropped, top_two_gap
 from paperround.papers.copyspec.timing import bootstrap_ratio
 from paperround.papers.copyspec.workloads import read_conversations
 

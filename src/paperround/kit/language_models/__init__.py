@@ -15,35 +15,7 @@ needs logits, gradients or the cache takes `model, tokenizer` as transformers ha
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from paperround.kit.language_models.caching import CachedModel
-    from paperround.kit.language_models.contract import (
-        Capability,
-        Completion,
-        LanguageModel,
-        Message,
-        Prompt,
-        Score,
-    )
-    from paperround.kit.language_models.endpoint import EndpointModel
-    from paperround.kit.language_models.loading import (
-        load_language_model,
-        load_tokenizer,
-        open_model,
-        use_threads,
-    )
-    from paperround.kit.language_models.local import LocalModel
-    from paperround.kit.language_models.methods import (
-        Candidate,
-        Generated,
-        GenerationMethod,
-        Request,
-        find_method,
-        known_methods,
-    )
-    from paperround.kit.language_models.serving import serve
+from typing import Any
 
 _HOMES = {
     "CachedModel": "caching",
@@ -65,31 +37,11 @@ _HOMES = {
     "load_tokenizer": "loading",
     "open_model": "loading",
     "serve": "serving",
+    "timed": "methods",
     "use_threads": "loading",
 }
 
-__all__ = [
-    "CachedModel",
-    "Candidate",
-    "Capability",
-    "Completion",
-    "EndpointModel",
-    "Generated",
-    "GenerationMethod",
-    "LanguageModel",
-    "LocalModel",
-    "Message",
-    "Prompt",
-    "Request",
-    "Score",
-    "find_method",
-    "known_methods",
-    "load_language_model",
-    "load_tokenizer",
-    "open_model",
-    "serve",
-    "use_threads",
-]
+__all__ = list(_HOMES)
 
 
 # Lazy, so that whoever talks to a server alone imports no torch.

@@ -25,6 +25,10 @@ from paperround.errors import UsageError
 from paperround.kit.language_models.contract import Prompt
 from paperround.kit.language_models.local import LocalModel
 
+# What a model's own settings may ask for beside the decoding is switched off: methods compare where
+# they choose from the same probabilities.
+PLAIN_SETTINGS: Mapping[str, Any] = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -109,6 +113,18 @@ class GenerationMethod:
         [PreTrainedModel, PreTrainedTokenizerBase, Mapping[str, Any]], PreTrainedModel
     ] = _unchanged
     is_greedy: bool = False
+
+    def prepared(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        options: Mapping[str, Any],
+    ) -> PreTrainedModel:
+        """The model that `generate` works with. Raises UsageError where this one does not suit."""
+        try:
+            return self.prepare(model, tokenizer, options)
+        except ValueError as error:
+            raise UsageError(f"{self.name}: {error}") from error
 
     def complete(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options, the given ones in the place of the defaults; refuses unknown ones."""

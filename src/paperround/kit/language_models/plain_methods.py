@@ -6,7 +6,13 @@ from typing import Any
 from torch import Tensor
 
 from paperround.kit.language_models.local import LocalModel
-from paperround.kit.language_models.methods import Candidate, Generated, GenerationMethod, Request
+from paperround.kit.language_models.methods import (
+    PLAIN_SETTINGS,
+    Candidate,
+    Generated,
+    GenerationMethod,
+    Request,
+)
 from paperround.kit.language_models.timing import counted_passes
 
 
@@ -31,7 +37,7 @@ def _one(request: Request, changed: str, **options: Any) -> Generated:
     with counted_passes(request.model) as count:
         found = request.model.generate(
             **request.inputs,
-            **_PLAIN_SETTINGS,
+            **_ONE_BY_ONE,
             max_new_tokens=request.max_new_tokens,
             pad_token_id=_pad(request),
             **options,
@@ -74,7 +80,7 @@ def _beam_search(request: Request) -> Generated:
     with counted_passes(request.model) as count:
         found = request.model.generate(
             **request.inputs,
-            **{**_PLAIN_SETTINGS, "num_beams": n_beams, "num_return_sequences": n_beams},
+            **{**_ONE_BY_ONE, "num_beams": n_beams, "num_return_sequences": n_beams},
             length_penalty=0.0,
             max_new_tokens=request.max_new_tokens,
             pad_token_id=_pad(request),
@@ -93,13 +99,7 @@ def _beam_search(request: Request) -> Generated:
     )
 
 
-# What a model's own settings may ask for, such as a penalty on repeating, is another method.
-_PLAIN_SETTINGS: Mapping[str, Any] = {
-    "do_sample": False,
-    "num_beams": 1,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-}
+_ONE_BY_ONE: Mapping[str, Any] = {"do_sample": False, "num_beams": 1, **PLAIN_SETTINGS}
 
 
 def _pad(request: Request) -> int:

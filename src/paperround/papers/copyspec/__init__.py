@@ -12,6 +12,10 @@ gains nothing and costs a little; in batches, and for models with a recurrent st
     output = copyspec.generate(model, **inputs, gamma=3, max_copy=10, max_new_tokens=200)
     print(tokenizer.decode(output.sequences[0]), output.stats.tau)
 
+`AdaptiveCopy` is a rule of our own for what to copy and how much, faster than the paper's; give
+`generate` one as `rule=AdaptiveCopy(measure_pass_cost(model))`. On a command line:
+`paperround generate --method copyspec`, and `--method copyspec-adaptive`.
+
 Razvan-Gabriel Dumitru, Minglai Yang, Vikas Yadav, Mihai Surdeanu: CopySpec: Accelerating LLMs with
 Speculative Copy-and-Paste Without Compromising Quality. arXiv:2502.08923, 2025.
 """
@@ -28,7 +32,11 @@ _HOMES = {
     "assisted_copy_decoding": "candidates",
     "DecodingStats": "steps",
     "Step": "steps",
+    "AdaptiveCopy": "adaptive",
+    "PassCost": "adaptive",
+    "measure_pass_cost": "adaptive",
     "replay": "replays",
+    "Adaptive": "replays",
     "CopySpec": "replays",
     "PromptLookup": "replays",
     "Greedy": "replays",
@@ -46,8 +54,12 @@ __all__ = [  # noqa: RUF022  (in the order in which one meets them)
     "copy_decoding",
     "assisted_copy_decoding",
     "CopyCandidateGenerator",
+    "AdaptiveCopy",
+    "PassCost",
+    "measure_pass_cost",
     "replay",
     "CopySpec",
+    "Adaptive",
     "PromptLookup",
     "Greedy",
     "Oracle",

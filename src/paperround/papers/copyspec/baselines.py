@@ -4,10 +4,7 @@ Prompt lookup decoding is transformers' own: `model.generate(prompt_lookup_num_t
 """
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -32,34 +29,6 @@ def greedy(
                 break
             step_ids = torch.tensor([[token]], device=input_ids.device)
     return torch.cat([input_ids, input_ids.new_tensor([tokens])], dim=-1)
-
-
-@dataclass
-class PassCount:
-    """Forward passes seen so far, and how many tokens each was given."""
-
-    lengths: list[int] = field(default_factory=list)
-
-    @property
-    def passes(self) -> int:
-        """How many passes there were."""
-        return len(self.lengths)
-
-
-@contextmanager
-def counted_passes(model: PreTrainedModel) -> Iterator[PassCount]:
-    """Counts the model's forward passes, whoever calls it."""
-    count = PassCount()
-
-    def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        ids = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
-        count.lengths.append(ids.shape[1])
-
-    hook = model.register_forward_pre_hook(note, with_kwargs=True)
-    try:
-        yield count
-    finally:
-        hook.remove()
 
 
 def layer_dropped(model: PreTrainedModel, dropped: Sequence[int]) -> PreTrainedModel:

@@ -24,6 +24,7 @@ from transformers.generation import (
     StoppingCriteriaList,
 )
 
+from paperround.papers.copyspec.adaptive import AdaptiveCopy
 from paperround.papers.copyspec.index import CopyIndex, Policy
 from paperround.papers.copyspec.steps import DecodingStats, Kind, Step
 
@@ -51,6 +52,7 @@ def generate(
     *,
     policy: Policy = "first",
     sources: Sequence[Sequence[int]] = (),
+    rule: AdaptiveCopy | None = None,
     generator: torch.Generator | None = None,
     streamer: Any = None,
     **kwargs: Any,
@@ -63,6 +65,8 @@ def generate(
         can be copied. Its proposals are greedy, so they need no probabilities to be verified.
     do_sample: as the `generation_config` among kwargs says; greedy where there is none.
     policy, sources: which occurrence is copied, and further texts to copy from (`CopyIndex`).
+    rule: our own rule instead of the paper's (`adaptive.py`), a new one for each text; gamma,
+        max_copy, policy and sources then have no say.
     generator: the source of randomness for sampling; torch's global one where there is none.
     streamer: gets the prompt and then the tokens of each pass, as transformers' streamers expect.
     kwargs: as for `model.generate`: max_new_tokens, attention_mask, generation_config,
@@ -89,6 +93,7 @@ def generate(
         draft_tokens=draft_tokens,
         policy=policy,
         sources=sources,
+        rule=rule,
         generator=generator,
         token_streamer=streamer,
         **kwargs,
@@ -107,6 +112,7 @@ def copy_decoding(
     draft_tokens: int = DRAFT_TOKENS,
     policy: Policy = "first",
     sources: Sequence[Sequence[int]] = (),
+    rule: AdaptiveCopy | None = None,
     generator: torch.Generator | None = None,
     token_streamer: Any = None,
     **model_kwargs: Any,
@@ -133,7 +139,9 @@ def copy_decoding(
     drafter = None
     if draft_model is not None:
         drafter = _Drafter(draft_model, attention_mask, n_known_tokens=model.config.vocab_size)
-    index = CopyIndex(gamma, policy, sources)
+    if rule is not None and len(rule):
+        raise ValueError("this rule has served a text already; make a new AdaptiveCopy for each")
+    index = rule if rule is not None else CopyIndex(gamma, policy, sources)
     tokens = input_ids[0].tolist()
     index.extend(tokens)
 
@@ -168,7 +176,9 @@ def copy_decoding(
             # One token of what is left comes from the model itself, whatever is accepted.
             most = max_length - len(tokens) - 1
             draft, kind = [], "single"
-            if most > 0 and (draft := index.propose(min(max_copy, most))):
+            if most > 0 and (
+                draft := index.propose(most if rule is not None else min(max_copy, most))
+            ):
                 kind = "copy"
             elif most > 0 and drafter is not None and not finished:
                 draft, kind = drafter.propose(tokens, min(draft_tokens, most)), "draft"

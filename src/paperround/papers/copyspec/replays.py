@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from transformers.generation import PromptLookupCandidateGenerator
 
+from paperround.papers.copyspec.adaptive import AdaptiveCopy, PassCost
 from paperround.papers.copyspec.generation import GAMMA, MAX_COPY
 from paperround.papers.copyspec.index import CopyIndex, Policy
 from paperround.papers.copyspec.steps import DecodingStats, Kind, Step
@@ -81,6 +82,25 @@ class CopySpec:
         def draft_after(n: int) -> Sequence[int]:
             index.extend(answer_ids[len(index) - len(context_ids) : n])
             return index.propose(max(0, min(self.max_copy, len(answer_ids) - n - 1)))
+
+        return draft_after
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Our own rule (`adaptive.py`), where a pass costs `cost`."""
+
+    cost: PassCost
+    drafts_after_prompt = False
+
+    def start(self, context_ids: Sequence[int], answer_ids: Sequence[int]) -> Draft:
+        """Drafts of the length that gives most tokens a second."""
+        rule = AdaptiveCopy(self.cost)
+        rule.extend(context_ids)
+
+        def draft_after(n: int) -> Sequence[int]:
+            rule.extend(answer_ids[len(rule) - len(context_ids) : n])
+            return rule.propose(max(0, len(answer_ids) - n - 1))
 
         return draft_after
 

@@ -8,14 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from paperround.papers.copyspec.baselines import (
-    counted_passes,
-    greedy,
-    layer_dropped,
-    top_two_gap,
-)
+from paperround.kit.language_models.timing import counted_passes, pass_timer
+from paperround.papers.copyspec.baselines import greedy, layer_dropped, top_two_gap
 from paperround.papers.copyspec.cost import CostModel, fit_cost
 from paperround.papers.copyspec.generation import GenerateOutput, generate
 from paperround.papers.copyspec.steps import DecodingStats, pool
@@ -210,7 +206,7 @@ def cost_model(
     """Latency by how many tokens a pass verifies, and what it predicts of the speed-up."""
     n_context, n_repeats = 256, 15
     lengths, seconds = [], []
-    time_pass = _pass_timer(model, n_context)
+    time_pass = pass_timer(model, n_context, max(_VERIFY_LENGTHS))
     with run.stage("latency by tokens per pass", n_repeats) as stage:
         for _ in range(n_repeats):
             for length in _VERIFY_LENGTHS:
@@ -450,27 +446,9 @@ def _faster_greedy(run: Run, methods: dict[str, _Method], prompts: Sequence[Prom
 
 def _warm_up(model: PreTrainedModel) -> None:
     """The first passes of a process are slow, and slow for whoever comes first."""
-    time_pass = _pass_timer(model, 64)
+    time_pass = pass_timer(model, 64, max(_VERIFY_LENGTHS))
     for length in (11, 1, 1):
         time_pass(length)
-
-
-def _pass_timer(model: PreTrainedModel, n_context: int) -> Callable[[int], float]:
-    """Seconds of one forward pass over so many tokens, after `n_context` cached ones."""
-    ids = torch.arange(100, 100 + n_context + max(_VERIFY_LENGTHS))[None]
-    cache = DynamicCache(config=model.config)
-    with torch.inference_mode():
-        model(input_ids=ids[:, :n_context], past_key_values=cache, logits_to_keep=1)
-
-    def time_pass(n_tokens: int) -> float:
-        with torch.inference_mode():
-            started = time.perf_counter()
-            model(input_ids=ids[:, n_context : n_context + n_tokens], past_key_values=cache)
-            seconds = time.perf_counter() - started
-        cache.crop(-n_tokens)
-        return seconds
-
-    return time_pass
 
 
 def _compare(model: PreTrainedModel, plain: Sequence[int], other: Sequence[int]) -> Same:
