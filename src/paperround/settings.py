@@ -85,13 +85,16 @@ class MailServer(BaseModel):
     password: SecretStr = SecretStr("")
     # The address in From.
     sender: str
+    # Where other servers send back what they cannot deliver; the sender's unless it is set.
+    bounces: str = ""
 
     @model_validator(mode="after")
     def _kept_secret(self) -> Self:
         if self.security == "none" and self.password.get_secret_value():
             raise ValueError("a password is sent with security = 'starttls' or 'tls' only")
-        if "@" not in self.sender or any(sign in self.sender for sign in "\r\n<>"):
-            raise ValueError(f"sender = '{self.sender}' is no address; write one like a@b.example")
+        for name, address in (("sender", self.sender), ("bounces", self.bounces or self.sender)):
+            if "@" not in address or any(sign in address for sign in "\r\n<>"):
+                raise ValueError(f"{name} = '{address}' is no address; write one like a@b.example")
         return self
 
 

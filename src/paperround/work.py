@@ -1,4 +1,4 @@
-"""What is done while nobody waits: queued runs, scheduled imports, embeddings, mail.
+"""What is done while nobody waits: queued runs, scheduled imports, embeddings, mail, digests.
 
 The server does it in threads of its own; `paperround worker` does it beside a server that does not.
 """
@@ -9,7 +9,9 @@ from sqlalchemy import Engine
 
 from paperround.catalogue.schedule import keep_imported
 from paperround.db import read
+from paperround.discovery.digest import keep_digests_sent
 from paperround.discovery.jobs import keep_embedded
+from paperround.discovery.searching import Searcher
 from paperround.readers.mail import keep_sent
 from paperround.runs.queries import is_running
 from paperround.runs.worker import Worker
@@ -17,9 +19,12 @@ from paperround.settings import Settings
 
 
 def work_in_threads(
-    engine: Engine, settings: Settings, stop: threading.Event
+    engine: Engine, settings: Settings, stop: threading.Event, searcher: Searcher
 ) -> list[threading.Thread]:
-    """The threads that do it, started; they end within seconds after `stop` is set."""
+    """The threads that do it, started; they end within seconds after `stop` is set.
+
+    `searcher` finds the papers of digests; a server has one already.
+    """
 
     def is_busy() -> bool:
         with read(engine) as connection:
@@ -42,6 +47,12 @@ def work_in_threads(
             daemon=True,
         ),
         threading.Thread(target=keep_sent, args=(engine, settings, stop), name="mail", daemon=True),
+        threading.Thread(
+            target=keep_digests_sent,
+            args=(engine, settings, searcher, stop),
+            name="digests",
+            daemon=True,
+        ),
     ]
     for thread in threads:
         thread.start()

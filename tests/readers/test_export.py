@@ -11,10 +11,10 @@ from paperround.db import Table, read, write
 from paperround.errors import UsageError
 from paperround.readers.accounts import delete_reader, suspend
 from paperround.readers.comments import add_comment
-from paperround.readers.export import EXPORTED, export_reader
+from paperround.readers.export import EXPORTED, OF_SUBSCRIBER, export_reader
 from paperround.readers.queries import tokens_of
 from paperround.readers.records import Mark, Reader
-from paperround.readers.tables import ReaderTable
+from paperround.readers.tables import ReaderTable, SubscriberTable
 from paperround.readers.tokens import (
     MAX_TOKENS,
     PREFIX,
@@ -98,6 +98,12 @@ def test_every_table_that_refers_to_readers_is_exported() -> None:
         if any(key.column.table is ReaderTable.__table__ for key in table.foreign_keys)
     }
     assert {table.__tablename__ for table, _ in EXPORTED.values()} == referring
+    on_an_address = {
+        table.name
+        for table in Table.metadata.tables.values()
+        if any(key.column.table is SubscriberTable.__table__ for key in table.foreign_keys)
+    }
+    assert {table.__tablename__ for table, _ in OF_SUBSCRIBER.values()} == on_an_address
 
 
 def test_the_export_has_what_a_reader_gave_and_no_secret(
@@ -110,7 +116,7 @@ def test_the_export_has_what_a_reader_gave_and_no_secret(
     token = add_token(engine, ada, "script", ["read"], 9, NOON)
     with read(engine) as connection:
         found = export_reader(connection, ada)
-    assert set(found) == {"account", "runs", *EXPORTED}
+    assert set(found) == {"account", "runs", *EXPORTED, *OF_SUBSCRIBER}
     assert found["votes"] == [{"paper": "2606.00001", "at": "2026-07-01T12:00:00+00:00"}]
     assert found["marks"][0]["mark"] == "read"
     assert found["comments"][0]["text"] == "Mine."

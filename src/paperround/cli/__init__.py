@@ -16,6 +16,7 @@ from paperround.cli import (  # noqa: F401
     assets,
     catalogue,
     compressing,
+    digests,
     generating,
     readers,
     recommending,

@@ -32,6 +32,7 @@ def worker() -> None:
     import signal
     import threading
 
+    from paperround.cli.finding import searcher_over
     from paperround.db import open_database
     from paperround.settings import get_settings
     from paperround.work import work_in_threads
@@ -39,7 +40,8 @@ def worker() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    threads = work_in_threads(open_database(), get_settings(), stop)
+    engine = open_database()
+    threads = work_in_threads(engine, get_settings(), stop, searcher_over(engine))
     tell("Waiting for runs; Ctrl-C ends.")
     stop.wait()
     for thread in threads:

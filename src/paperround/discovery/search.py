@@ -28,6 +28,7 @@ from paperround.discovery.trending import standing_now
 from paperround.discovery.vectors import VectorIndex
 from paperround.discovery.word_index import WordIndex, stem_of
 from paperround.errors import AssetError, UsageError
+from paperround.log import get_logger
 
 Mode = Literal["both", "words", "meaning"]
 ModeUsed = Literal["both", "words", "meaning", "identifier"]
@@ -171,6 +172,48 @@ def ranking(text: str, indexes: Indexes, mode: Mode = "both") -> list[tuple[Pape
     """All papers that answer with their scores, best first: the bare list, for evaluation."""
     wanted = parse(printable(text[:MAX_QUERY_CHARACTERS]).strip())
     return _find(wanted, indexes, mode, []).ranked if wanted else []
+
+
+def answers_among(
+    text: str, indexes: Indexes, among: Sequence[PaperId], mode: Mode = "both"
+) -> list[PaperId]:
+    """Which of these papers answer the query by themselves, best first: for what is told unasked.
+
+    A search ranks all papers, and its last places hold whatever is left. Here a paper answers that
+    has all that the query requires and each of its words, or, by meaning, is as near as `NEAR`. A
+    query without words of its own, of filters alone, keeps the order of `among`.
+    """
+    wanted = parse(printable(text[:MAX_QUERY_CHARACTERS]).strip())
+    if not wanted or not among:
+        return []
+    required = indexes.words.matching(wanted, indexes.papers_with)
+    allowed = list(among) if required is None else _kept(among, required)
+    if not wanted.words:
+        return allowed
+    words = [Part(word, word, is_phrase=True) for word in wanted.words]
+    every = Query((*wanted.required, *words))
+    by_words = set(indexes.words.matching(every, indexes.papers_with) or ()).intersection(allowed)
+    near: dict[PaperId, float] = {}
+    if mode != "words" and allowed:
+        vector, reason = _embedded(wanted.meaning, indexes)
+        if vector is None or indexes.vectors is None:
+            get_logger().warning("search.by_words_alone", reason=reason)
+        else:
+            near = indexes.vectors.cosines(vector, allowed)
+    if mode == "meaning" and near:
+        by_words.clear()
+    found = by_words | {paper_id for paper_id, cosine in near.items() if cosine >= NEAR}
+    places = {paper_id: place for place, paper_id in enumerate(allowed)}
+    return sorted(found, key=lambda paper_id: (-near.get(paper_id, 0.0), places[paper_id]))
+
+
+# How near a paper is whose meaning answers a query. Our own choice: see docs/readers.md.
+NEAR = 0.5
+
+
+def _kept(among: Sequence[PaperId], which: Sequence[PaperId]) -> list[PaperId]:
+    chosen = set(which)
+    return [paper_id for paper_id in among if paper_id in chosen]
 
 
 def _find(wanted: Query, indexes: Indexes, mode: Mode, notes: list[str]) -> _Found:

@@ -1,7 +1,7 @@
 """What a process keeps between searches: both indexes and the model for queries."""
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import cast
 
 from sqlalchemy import Connection, Engine
@@ -11,7 +11,15 @@ from paperround.catalogue.records import Paper, PaperId
 from paperround.db import read
 from paperround.discovery.embedding import QueryEmbedder
 from paperround.discovery.query_language import Part
-from paperround.discovery.search import Indexes, Mode, Order, SearchAnswer, ranking, search
+from paperround.discovery.search import (
+    Indexes,
+    Mode,
+    Order,
+    SearchAnswer,
+    answers_among,
+    ranking,
+    search,
+)
 from paperround.discovery.similar import similar_papers
 from paperround.discovery.vectors import VectorIndex
 from paperround.discovery.word_index import WordIndex
@@ -82,6 +90,18 @@ class Searcher:
         """All papers that answer with their scores, best first."""
         with read(self._engine) as connection:
             return ranking(query, self._indexes(connection, mode), cast(Mode, mode))
+
+    def answers_among(
+        self, query: str, among: Sequence[PaperId], *, mode: str = "both"
+    ) -> list[PaperId]:
+        """`search.answers_among` over the database as it is now."""
+        with read(self._engine) as connection:
+            indexes = self._indexes(connection, mode)
+            return answers_among(query, indexes, among, cast(Mode, mode))
+
+    def rooms(self) -> Mapping[str, str]:
+        """The keys of the papers that run here, by slug."""
+        return self._rooms()
 
     def similar(self, paper_id: PaperId, *, n: int = 6) -> list[Paper]:
         """`similar.similar_papers` over the database as it is now."""

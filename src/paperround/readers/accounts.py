@@ -16,12 +16,18 @@ from paperround.readers.queries import reader_by_id, reader_by_name
 from paperround.readers.records import Purpose, Reader
 from paperround.readers.secrets import check_password, hash_password, is_outdated, is_password
 from paperround.readers.sessions import begin_session, end_sessions
+from paperround.readers.subscriptions import (
+    follow_address,
+    forget_requests,
+    forget_subscriber,
+)
 from paperround.readers.tables import (
     ApiTokenTable,
     IdentityTable,
     LinkTable,
     OutboxTable,
     ReaderTable,
+    SubscriberTable,
 )
 from paperround.runs.rights import Role
 from paperround.runs.tables import RunTable
@@ -309,6 +315,7 @@ def confirm_email(engine: Engine, link: str, now: datetime) -> str:
             .where(ReaderTable.id == used.reader_id)
             .values(email=used.email, email_key=key)
         )
+        follow_address(connection, used.reader_id, used.email, now)
         return used.email
 
 
@@ -351,9 +358,9 @@ def readmit(connection: Connection, reader: Reader, by: Reader | None, now: date
 def delete_reader(connection: Connection, reader: Reader) -> None:
     """Removes the account and all that is personal in it.
 
-    Votes, marks, sessions, tokens, reports and comments go. Of a comment that was answered an empty
-    place stays, for the answers' sake, and nothing says whose it was. Raises UsageError for the
-    last admin while there are other readers.
+    Votes, marks, sessions, tokens, subscriptions, reports and comments go. Of a comment that was
+    answered an empty place stays, for the answers' sake, and nothing says whose it was. Raises
+    UsageError for the last admin while there are other readers.
     """
     if reader.role is Role.ADMIN and _count_others(connection, reader):
         _check_not_last_admin(connection, reader)
@@ -365,6 +372,10 @@ def delete_reader(connection: Connection, reader: Reader) -> None:
     asked = select(LinkTable.email).where(LinkTable.reader_id == reader.id)
     to_them = (OutboxTable.recipient == reader.email) | OutboxTable.recipient.in_(asked)
     connection.execute(delete(OutboxTable).where(to_them))
+    forget_subscriber(connection, SubscriberTable.reader_id == reader.id)
+    if reader.email is not None:
+        forget_subscriber(connection, SubscriberTable.email_key == reader.email.casefold())
+        forget_requests(connection, reader.email)
     connection.execute(delete(ReaderTable).where(ReaderTable.id == reader.id))
 
 

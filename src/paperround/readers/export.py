@@ -1,7 +1,7 @@
 """Everything that is kept of a reader, as JSON; secrets are kept as hashes and stay here."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -13,12 +13,15 @@ from paperround.readers.tables import (
     ActTable,
     ApiTokenTable,
     CommentTable,
+    DigestTable,
     IdentityTable,
     LinkTable,
     MarkTable,
     ReaderTable,
     ReportTable,
     SessionTable,
+    SubscriberTable,
+    SubscriptionTable,
     VoteTable,
 )
 from paperround.runs.tables import RunTable
@@ -37,7 +40,17 @@ EXPORTED: Mapping[str, tuple[type[Table], tuple[str, ...]]] = {
         ("id", "paper_id", "parent_id", "text", "created_at", "edited_at", "hidden_because"),
     ),
     "reports": (ReportTable, ("comment_id", "reason", "at", "settled_at")),
+    "digest": (
+        SubscriberTable,
+        ("email", "zone", "hour", "weekday", "created_at", "suspended_at", "suspended_because"),
+    ),
     "acts": (ActTable, ("at", "act", "on", "note")),
+}
+
+# The same of what hangs on the reader's address, and not on the reader.
+OF_SUBSCRIBER: Mapping[str, tuple[type[Table], tuple[str, ...]]] = {
+    "subscriptions": (SubscriptionTable, ("kind", "value", "mode", "cadence", "since")),
+    "digests": (DigestTable, ("day", "state", "papers", "at", "reason")),
 }
 
 
@@ -65,6 +78,13 @@ def export_reader(connection: Connection, reader: Reader) -> dict[str, Any]:
                 .where(mine)
             )
         found[name] = [_plain(row._asdict()) for row in connection.execute(query)]
+    mine = select(SubscriberTable.id).where(SubscriberTable.reader_id == reader.id)
+    for name, (table, columns) in OF_SUBSCRIBER.items():
+        query = select(*(getattr(table, column) for column in columns)).where(
+            table.__table__.c.subscriber_id.in_(mine)
+        )
+        found[name] = [_plain(row._asdict()) for row in connection.execute(query)]
+    _name_papers(connection, found["digests"])
     runs = select(RunTable.id, RunTable.slug, RunTable.scale, RunTable.state, RunTable.queued_at)
     found["runs"] = [
         _plain(row._asdict())
@@ -75,7 +95,20 @@ def export_reader(connection: Connection, reader: Reader) -> dict[str, Any]:
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: value.isoformat() if isinstance(value, datetime) else value
+        name: value.isoformat() if isinstance(value, date) else value
         for name, value in row.items()
         if name != "paper_id"
     }
+
+
+def _name_papers(connection: Connection, digests: list[dict[str, Any]]) -> None:
+    """Puts keys in the place of the papers' ids; a paper that is gone is left out."""
+    for digest in digests:
+        ids = digest["papers"]
+        keys = {
+            row.id: row.key
+            for row in connection.execute(
+                select(PaperTable.id, PaperTable.key).where(PaperTable.id.in_(ids))
+            )
+        }
+        digest["papers"] = [keys[paper_id] for paper_id in ids if paper_id in keys]

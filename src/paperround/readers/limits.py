@@ -30,6 +30,8 @@ class Limit:
 SIGN_UPS = Limit("sign-up", 5, timedelta(minutes=30))
 MAILS_TO = Limit("mail-to", 3, timedelta(hours=1))
 MAILS_FROM = Limit("mail-from", 10, timedelta(hours=1))
+SUBSCRIBE_TO = Limit("subscribe-to", 4, timedelta(hours=20))
+SUBSCRIBE_FROM = Limit("subscribe-from", 20, timedelta(hours=20))
 LINKS = Limit("link", 30, timedelta(minutes=10))
 COMMENTS = Limit("comment", 20, timedelta(minutes=10))
 REPORTS = Limit("report", 20, timedelta(hours=1))

@@ -6,7 +6,8 @@ So whoever asks waits for no mail server, and cannot tell by the time whether a 
 import smtplib
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -56,6 +57,28 @@ def put_in_outbox(
     connection.execute(
         insert(OutboxTable).values(recipient=recipient, subject=subject, text=text, due_at=now)
     )
+
+
+@contextmanager
+def connected(server: MailServer) -> Iterator[smtplib.SMTP]:
+    """A session with the mail server, signed in; its certificate is checked where there is one.
+
+    Raises OSError and smtplib.SMTPException.
+    """
+    context = ssl.create_default_context()
+    if server.security == "tls":
+        opened: smtplib.SMTP = smtplib.SMTP_SSL(
+            server.host, server.port, timeout=_TIMEOUT_S, context=context
+        )
+    else:
+        opened = smtplib.SMTP(server.host, server.port, timeout=_TIMEOUT_S)
+    with opened as smtp:
+        if server.security == "starttls":
+            smtp.starttls(context=context)
+        if server.user:
+            smtp.login(server.user, server.password.get_secret_value())
+        smtp.ehlo_or_helo_if_needed()
+        yield smtp
 
 
 def send_due(engine: Engine, server: MailServer, now: datetime) -> int:
@@ -152,16 +175,5 @@ def _message(
 
 
 def _send(server: MailServer, message: EmailMessage) -> None:
-    context = ssl.create_default_context()
-    if server.security == "tls":
-        opened: smtplib.SMTP = smtplib.SMTP_SSL(
-            server.host, server.port, timeout=_TIMEOUT_S, context=context
-        )
-    else:
-        opened = smtplib.SMTP(server.host, server.port, timeout=_TIMEOUT_S)
-    with opened as smtp:
-        if server.security == "starttls":
-            smtp.starttls(context=context)
-        if server.user:
-            smtp.login(server.user, server.password.get_secret_value())
+    with connected(server) as smtp:
         smtp.send_message(message)

@@ -1,15 +1,22 @@
 """What readers hold and this place keeps as a hash only: sessions, links, tokens, passwords."""
 
+import base64
+import binascii
 import hashlib
+import hmac
 import itertools
+import os
 import secrets
 import unicodedata
+import uuid
+from functools import lru_cache
+from pathlib import Path
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import Type
 
-from paperround.errors import UsageError
+from paperround.errors import PaperroundError, UsageError
 
 MIN_PASSWORD = 10
 MAX_PASSWORD = 200
@@ -27,6 +34,54 @@ def new_token() -> str:
 def token_hash(token: str) -> bytes:
     """What is kept of a secret. It is random and long, so that a plain hash hides it."""
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
+@lru_cache(maxsize=8)
+def place_key(home: Path) -> bytes:
+    """The key of this place, 32 bytes in a file beside the database; made where there is none.
+
+    Links that mails repeat for years are made with it, so that the database alone opens none.
+    """
+    path = home / "links.key"
+    if not path.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".links.key.{uuid.uuid4().hex}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            # A link, unlike a renaming, leaves a key that another process has made meanwhile.
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    key = path.read_bytes()
+    if len(key) != 32:
+        raise PaperroundError(f"{path} holds no key of 32 bytes; put its backup in its place")
+    return key
+
+
+def lasting_token(key: bytes, purpose: str, number: int, seed: bytes) -> str:
+    """A secret for an address that stays good as long as what `number` names and its seed."""
+    mac = hmac.new(key, f"{purpose} {number} ".encode() + seed, hashlib.sha256).digest()[:24]
+    return base64.urlsafe_b64encode(number.to_bytes(6, "big") + mac).decode()
+
+
+def number_in(token: str) -> int | None:
+    """What a lasting token says that it is of, before anybody has checked it; None for others."""
+    try:
+        content = base64.urlsafe_b64decode(token.encode("ascii"))
+    except (ValueError, binascii.Error):
+        return None
+    return int.from_bytes(content[:6], "big") if len(content) == 30 else None
+
+
+def is_lasting_token(token: str, key: bytes, purpose: str, number: int, seed: bytes) -> bool:
+    """Whether it is the one that `lasting_token` makes of these."""
+    right = lasting_token(key, purpose, number, seed)
+    return hmac.compare_digest(token.encode("utf-8", "replace"), right.encode())
 
 
 def check_password(password: str, *parts_of_account: str) -> None:

@@ -1,8 +1,16 @@
-"""The schema of readers: accounts and how they sign in, votes, marks, comments, tokens, mail."""
+"""The schema of readers: accounts and how they sign in, votes, comments, tokens, mail, digests."""
 
-from datetime import datetime
+from datetime import date, datetime
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text
+from sqlalchemy import (
+    JSON,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from paperround.db import Table, UtcDateTime
@@ -219,3 +227,108 @@ class ActTable(Table):
     act: Mapped[str] = mapped_column(String(40))
     on: Mapped[str] = mapped_column(String(120))
     note: Mapped[str] = mapped_column(Text, default="")
+
+
+class SubscriberTable(Table):
+    """A confirmed address that gets digests, of a reader or of anybody; and when it gets them."""
+
+    __tablename__ = "subscriber"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(String(254))
+    email_key: Mapped[str] = mapped_column(String(254), unique=True)
+    # The reader whose confirmed address it is.
+    reader_id: Mapped[int | None] = mapped_column(
+        ForeignKey("reader.id", ondelete="CASCADE"), unique=True
+    )
+    # What its links are made of, together with a key that is not in the database.
+    seed: Mapped[bytes] = mapped_column(LargeBinary(16))
+    # At this hour of this zone; what is weekly on this day, 0 for Monday.
+    zone: Mapped[str] = mapped_column(String(64))
+    hour: Mapped[int]
+    weekday: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # When the next digest is due; nothing while it is suspended or subscribes to nothing.
+    next_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    # How many digests were refused since the last that was taken.
+    refusals: Mapped[int] = mapped_column(default=0)
+    suspended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    suspended_because: Mapped[str] = mapped_column(Text, default="")
+
+
+class SubscriptionTable(Table):
+    """What an address subscribes to: it stands in each of its digests, daily or weekly."""
+
+    __tablename__ = "subscription"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subscriber_id: Mapped[int] = mapped_column(ForeignKey("subscriber.id", ondelete="CASCADE"))
+    # trending, category, organisation, author, search
+    kind: Mapped[str] = mapped_column(String(12))
+    # The category, the name, the query; of trending, a category or nothing.
+    value: Mapped[str] = mapped_column(Text)
+    # How a query is searched for: both, words, meaning. Nothing for the others.
+    mode: Mapped[str] = mapped_column(String(8))
+    # daily, weekly
+    cadence: Mapped[str] = mapped_column(String(6))
+    since: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (UniqueConstraint("subscriber_id", "kind", "value", "mode"),)
+
+
+class SubscriptionRequestTable(Table):
+    """A subscription that somebody asked for, until the address's owner confirms it."""
+
+    __tablename__ = "subscription_request"
+
+    token_sha256: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    email: Mapped[str] = mapped_column(String(254), index=True)
+    kind: Mapped[str] = mapped_column(String(12))
+    value: Mapped[str] = mapped_column(Text)
+    mode: Mapped[str] = mapped_column(String(8))
+    cadence: Mapped[str] = mapped_column(String(6))
+    zone: Mapped[str] = mapped_column(String(64))
+    hour: Mapped[int]
+    weekday: Mapped[int]
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class DigestTable(Table):
+    """One digest for one address: claimed when it is due, then sent, refused, or empty."""
+
+    __tablename__ = "digest"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subscriber_id: Mapped[int] = mapped_column(
+        ForeignKey("subscriber.id", ondelete="CASCADE"), index=True
+    )
+    # The subscriber's own date on which it is due.
+    day: Mapped[date]
+    # The same at every attempt; random, so that nobody can name it who has not got it.
+    message_id: Mapped[str] = mapped_column(String(120), unique=True)
+    # claimed, handed, sent, refused, empty, unknown
+    state: Mapped[str] = mapped_column(String(8))
+    # The papers that stand in it, from the moment that it is handed over.
+    papers: Mapped[list[int]] = mapped_column(JSON, default=list)
+    claimed_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    # Of one that is claimed: who looks for work takes it from then on.
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    attempts: Mapped[int] = mapped_column(default=0)
+    # When it was handed to the mail server, or ended otherwise.
+    at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    reason: Mapped[str] = mapped_column(Text, default="")
+
+    __table_args__ = (Index("ix_digest_state", "state", "due_at"),)
+
+
+class DigestPartTable(Table):
+    """That a subscription's period is in a digest: the key by which none is told twice."""
+
+    __tablename__ = "digest_part"
+
+    subscription_id: Mapped[int] = mapped_column(
+        ForeignKey("subscription.id", ondelete="CASCADE"), primary_key=True
+    )
+    # The subscriber's own date on which the period ends.
+    day: Mapped[date] = mapped_column(primary_key=True)
+    digest_id: Mapped[int] = mapped_column(ForeignKey("digest.id", ondelete="CASCADE"), index=True)

@@ -112,7 +112,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         stop = threading.Event()
-        threads = work_in_threads(engine, settings, stop) if worker else []
+        threads = work_in_threads(engine, settings, stop, site.searcher) if worker else []
         yield
         stop.set()
         for thread in threads:
