@@ -178,6 +178,16 @@ def comments_after(connection: Connection, paper_id: PaperId, after: int, n: int
     return _comments(connection, query.limit(n))
 
 
+def newest_comments(connection: Connection, paper_id: PaperId, n: int) -> list[Comment]:
+    """At most n comments on a paper that all may see, the newest first; the same index."""
+    query = _COMMENTS.where(
+        CommentTable.paper_id == paper_id,
+        CommentTable.text != "",
+        CommentTable.hidden_at.is_(None),
+    )
+    return _comments(connection, query.order_by(None).order_by(CommentTable.id.desc()).limit(n))
+
+
 def comment_by_id(connection: Connection, comment_id: int) -> Comment | None:
     """The comment with that id (index: primary)."""
     found = _comments(connection, _COMMENTS.where(CommentTable.id == comment_id))

@@ -27,6 +27,7 @@ class Scope(StrEnum):
     VOTE = "vote"
     COMMENT = "comment"
     RUN = "run"
+    SUBSCRIBE = "subscribe"
 
 
 def add_token(

@@ -25,7 +25,7 @@ PAGES: Mapping[str, Role] = {
     "GET /week/{text}": Role.VISITOR,
     "GET /month/{text}": Role.VISITOR,
     "GET /search": Role.VISITOR,
-    "GET /search.atom": Role.VISITOR,
+    "GET /search.{form}": Role.VISITOR,
     "GET /search/titles": Role.VISITOR,
     "GET /runnable": Role.VISITOR,
     "GET /runs": Role.VISITOR,
@@ -86,7 +86,38 @@ PAGES: Mapping[str, Role] = {
     "POST /comments/{comment_id}/hide": Role.MODERATOR,
     "POST /comments/{comment_id}/show": Role.MODERATOR,
     "GET /moderation": Role.MODERATOR,
+    "GET /day.{form}": Role.VISITOR,
+    "GET /week.{form}": Role.VISITOR,
+    "GET /month.{form}": Role.VISITOR,
+    "GET /day/{text}.{form}": Role.VISITOR,
+    "GET /week/{text}.{form}": Role.VISITOR,
+    "GET /month/{text}.{form}": Role.VISITOR,
+    "GET /trending.{form}": Role.VISITOR,
+    "GET /categories/{name}.{form}": Role.VISITOR,
+    "GET /authors/{name}.{form}": Role.VISITOR,
+    "GET /papers/{key:path}/comments.{form}": Role.VISITOR,
+    "GET /subscribe": Role.VISITOR,
+    "POST /subscribe": Role.VISITOR,
+    "POST /subscribe/link": Role.VISITOR,
+    "GET /subscribe/{token}": Role.VISITOR,
+    "POST /subscribe/{token}": Role.VISITOR,
+    "GET /unsubscribe/{token}": Role.VISITOR,
+    "POST /unsubscribe/{token}": Role.VISITOR,
+    # Whose subscriptions they are is said by the secret in the address.
+    "GET /subscriptions/{token}": Role.VISITOR,
+    "POST /subscriptions/{token}/add": Role.VISITOR,
+    "POST /subscriptions/{token}/hours": Role.VISITOR,
+    "POST /subscriptions/{token}/{subscription_id}": Role.VISITOR,
+    "POST /subscriptions/{token}/act/{act}": Role.VISITOR,
+    "GET /me/subscriptions": Role.READER,
+    "POST /me/subscriptions/add": Role.READER,
+    "POST /me/subscriptions/hours": Role.READER,
+    "POST /me/subscriptions/{subscription_id}": Role.READER,
+    "POST /me/subscriptions/act/{act}": Role.READER,
 }
+
+# Forms without a page's key: a mail program presses this one, and its secret is in its address.
+KEYLESS = frozenset({"POST /unsubscribe/{token}"})
 
 # The same for the API; the scope that a token must have, where one is used.
 API_ROUTES: Mapping[str, tuple[Role, Scope | None]] = {
@@ -117,6 +148,15 @@ API_ROUTES: Mapping[str, tuple[Role, Scope | None]] = {
     f"PATCH {API}/comments/{{comment_id}}": (Role.READER, Scope.COMMENT),
     f"DELETE {API}/comments/{{comment_id}}": (Role.READER, Scope.COMMENT),
     f"POST {API}/comments/{{comment_id}}/report": (Role.READER, Scope.COMMENT),
+    f"POST {API}/subscriptions": (Role.VISITOR, None),
+    f"GET {API}/me/subscriptions": (Role.READER, Scope.READ),
+    f"POST {API}/me/subscriptions": (Role.READER, Scope.SUBSCRIBE),
+    f"DELETE {API}/me/subscriptions": (Role.READER, Scope.SUBSCRIBE),
+    f"PUT {API}/me/subscriptions/hours": (Role.READER, Scope.SUBSCRIBE),
+    f"POST {API}/me/subscriptions/resume": (Role.READER, Scope.SUBSCRIBE),
+    f"GET {API}/me/subscriptions/{{subscription_id}}": (Role.READER, Scope.READ),
+    f"PATCH {API}/me/subscriptions/{{subscription_id}}": (Role.READER, Scope.SUBSCRIBE),
+    f"DELETE {API}/me/subscriptions/{{subscription_id}}": (Role.READER, Scope.SUBSCRIBE),
     f"POST {API}/runs": (Role.VISITOR, Scope.RUN),
     f"POST {API}/runs/{{run_id}}/cancel": (Role.VISITOR, Scope.RUN),
 }
@@ -137,7 +177,8 @@ def check_role(request: Request) -> None:
 async def check_form(request: Request) -> None:
     """Raises ForbiddenError for a form of a page that is not ours."""
     is_page = not request.url.path.startswith(f"{SHORT_API}/")
-    if is_page and request.method not in ("GET", "HEAD", "OPTIONS"):
+    is_keyless = f"{request.method} {request.scope['route'].path}" in KEYLESS
+    if is_page and not is_keyless and request.method not in ("GET", "HEAD", "OPTIONS"):
         await check_form_key(request)
 
 

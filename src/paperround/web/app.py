@@ -27,11 +27,13 @@ from paperround.web.api import claims as api_claims
 from paperround.web.api import papers as api_papers
 from paperround.web.api import readers as api_readers
 from paperround.web.api import runs as api_runs
+from paperround.web.api import subscriptions as api_subscriptions
 from paperround.web.pages import (
     accounts,
     claims,
     comments,
     feed,
+    feeds,
     me,
     openid,
     papers,
@@ -41,6 +43,7 @@ from paperround.web.pages import (
     runs,
     search,
     sources,
+    subscriptions,
     votes,
 )
 from paperround.web.rendering import STATIC
@@ -54,6 +57,7 @@ log = get_logger()
 ROUTERS: Sequence[tuple[APIRouter, str]] = (
     (api_readers.router, access.API),
     (api_readers.trending_router, access.API),
+    (api_subscriptions.router, access.API),
     (api_papers.router, access.API),
     (api_runs.router, access.API),
     (api_claims.router, access.API),
@@ -61,8 +65,9 @@ ROUTERS: Sequence[tuple[APIRouter, str]] = (
     *(
         (page.router, "")
         for page in (
-            *(feed, search, runnable, runs, claims, results, sources, accounts, openid, me),
-            *(votes, comments),
+            # Their addresses end like a feed's: before those that take any ending.
+            *(feeds, feed, search, runnable, runs, claims, results, sources, accounts, openid, me),
+            *(votes, comments, subscriptions),
             *(papers, plain),
         )
     ),

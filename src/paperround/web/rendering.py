@@ -95,6 +95,7 @@ def environment() -> Environment:
         web_address=wording.web_address,
         host=wording.host,
         capitalize_first=wording.capitalize_first,
+        lower_first=wording.lower_first,
         machine=wording.machine,
         short_machine=wording.short_machine,
         plot_of=claims.claim_plot,

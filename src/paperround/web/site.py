@@ -10,8 +10,10 @@ from starlette.requests import HTTPConnection
 
 from paperround.discovery.searching import Searcher
 from paperround.readers.openid import Discovery
+from paperround.readers.secrets import place_key
 from paperround.runs.rooms import InstalledRooms, Room
 from paperround.settings import Settings
+from paperround.web.conditional import SeenAnswers
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,13 @@ class Site:
     installed: InstalledRooms = field(default_factory=InstalledRooms)
     # What the provider of OpenID Connect says of itself.
     discovery: Discovery = field(default_factory=Discovery)
+    # Since when feeds have had the content that they have.
+    seen_answers: SeenAnswers = field(default_factory=SeenAnswers)
+
+    @property
+    def links_key(self) -> bytes:
+        """What the lasting links of mails are made with."""
+        return place_key(self.settings.home)
 
     @property
     def rooms(self) -> Mapping[str, Room]:

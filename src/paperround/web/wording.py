@@ -1,10 +1,11 @@
 """How numbers, dates and addresses are written on the pages, once for all templates."""
 
 import re
+import textwrap
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 _SCHEMES = {"arxiv": "arXiv", "doi": "DOI", "acl": "ACL Anthology", "openreview": "OpenReview"}
 
@@ -113,6 +114,21 @@ def web_address(url: str | None) -> str | None:
     return url.strip() if parts.scheme in ("http", "https") and parts.netloc else None
 
 
+def query(values: Mapping[str, str]) -> str:
+    """What follows the question mark of an address."""
+    return urlencode(values)
+
+
+def quoted(text: str) -> str:
+    """The text as one part of an address's path."""
+    return quote(text, safe="")
+
+
+def beginning(text: str, characters: int = 80) -> str:
+    """The first words of a text, in one line."""
+    return textwrap.shorten(text, characters, placeholder=" …")
+
+
 def host(url: str) -> str:
     """Where a link leads, as a person says it: `github.com`."""
     return (urlsplit(url).hostname or url).removeprefix("www.")
@@ -121,6 +137,11 @@ def host(url: str) -> str:
 def capitalize_first(text: str) -> str:
     """The text with a capital at its beginning and the rest as it is."""
     return text[:1].upper() + text[1:]
+
+
+def lower_first(text: str) -> str:
+    """The text with a small letter at its beginning and the rest as it is."""
+    return text[:1].lower() + text[1:]
 
 
 def slug(text: str) -> str:

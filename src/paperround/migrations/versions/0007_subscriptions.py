@@ -31,17 +31,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("reader_id"),
     )
     op.create_index("ix_subscriber_next_at", "subscriber", ["next_at"], unique=False)
-    subject = (
-        sa.Column("kind", sa.String(length=12), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
-        sa.Column("mode", sa.String(length=8), nullable=False),
-        sa.Column("cadence", sa.String(length=6), nullable=False),
-    )
     op.create_table(
         "subscription",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("subscriber_id", sa.Integer(), nullable=False),
-        *(column.copy() for column in subject),
+        *_subject(),
         sa.Column("since", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(["subscriber_id"], ["subscriber.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
@@ -51,7 +45,7 @@ def upgrade() -> None:
         "subscription_request",
         sa.Column("token_sha256", sa.LargeBinary(length=32), nullable=False),
         sa.Column("email", sa.String(length=254), nullable=False),
-        *(column.copy() for column in subject),
+        *_subject(),
         sa.Column("zone", sa.String(length=64), nullable=False),
         sa.Column("hour", sa.Integer(), nullable=False),
         sa.Column("weekday", sa.Integer(), nullable=False),
@@ -91,3 +85,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("subscription_id", "day"),
     )
     op.create_index("ix_digest_part_digest_id", "digest_part", ["digest_id"], unique=False)
+
+
+def _subject() -> list[sa.Column[str]]:
+    """What is subscribed to, and how often."""
+    lengths = {"kind": sa.String(12), "value": sa.Text(), "mode": sa.String(8)}
+    types = {**lengths, "cadence": sa.String(6)}
+    return [sa.Column(name, kind, nullable=False) for name, kind in types.items()]

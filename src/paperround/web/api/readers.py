@@ -47,7 +47,7 @@ from paperround.web.site import Site, SiteHere
 from paperround.web.visitors import ReaderHere, VisitorHere
 from paperround.web.voting import counted
 
-_REFUSED: dict[int | str, dict[str, Any]] = {
+REFUSED: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "No token, or one that is not valid"},
     403: {"model": Problem, "description": "The token or the reader may not do this"},
     429: {"model": Problem, "description": "Too often; Retry-After says when again"},
@@ -55,7 +55,7 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
 _PAGE = 30
 _MAX_PAGE = 200
 
-router = APIRouter(tags=["readers"], responses={**PROBLEMS, **_REFUSED})
+router = APIRouter(tags=["readers"], responses={**PROBLEMS, **REFUSED})
 trending_router = APIRouter(tags=["papers"], responses=PROBLEMS)
 
 Key = Annotated[str, Path(examples=["2312.00858"])]

@@ -14,6 +14,7 @@ from paperround.discovery.periods import Period
 from paperround.errors import NotFoundError
 from paperround.runs.queries import Tally
 from paperround.web import claims, wording
+from paperround.web.feeds import alternates
 from paperround.web.rendering import render
 from paperround.web.site import Site, SiteHere
 from paperround.web.voting import counted, voting_on
@@ -72,6 +73,7 @@ def _page(
         shown = replace(shown, papers=tuple(counted(connection, shown.papers)))
         voting = voting_on(request, connection, shown.papers)
         tallies = claims.tallies(connection, site)
+    address = wording.period_address(period, shown.start)
     days = [paper.day for paper in shown.papers if paper.day is not None]
     return render(
         request,
@@ -81,13 +83,15 @@ def _page(
         feed=shown,
         order=order,
         order_query="" if order == "votes" else f"?order={order}",
-        address=wording.period_address(period, shown.start),
+        address=address,
         heading=_heading(shown),
         note=_note(shown),
         # Where the other periods' links lead: a day of this one that has papers.
         anchor=max(days, default=shown.start),
         tallies=tallies,
         voting=voting,
+        feeds=alternates(f"/{period}" if text is None else address),
+        latest=alternates(f"/{period}"),
         strip=_strip(site, tallies),
         n_rooms=len(site.rooms),
     )

@@ -37,6 +37,7 @@ _SCOPES = (
     (Scope.VOTE, "Vote and mark papers"),
     (Scope.COMMENT, "Comment"),
     (Scope.RUN, "Start and cancel runs"),
+    (Scope.SUBSCRIBE, "Change what you get by mail"),
 )
 
 Text = Annotated[str, Form(max_length=300)]

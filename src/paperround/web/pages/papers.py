@@ -23,6 +23,7 @@ from paperround.runs.records import results_kept
 from paperround.runs.rooms import Room
 from paperround.runs.verdicts import judge
 from paperround.web import claims, wording
+from paperround.web.feeds import alternates
 from paperround.web.remarks import thread
 from paperround.web.rendering import render
 from paperround.web.site import Site, SiteHere
@@ -74,6 +75,7 @@ def paper(
         similar=similar,
         tallies=tallies,
         note=note,
+        feeds=alternates(f"/papers/{shown.paper.key}/comments") if detail is not None else [],
         **{"room": None, "voting": None, **room_context, **own},
     )
 

@@ -12,14 +12,14 @@ from paperround.db import read
 from paperround.discovery.query_language import parse
 from paperround.discovery.search import MAX_RESULTS, Mode, Order, SearchAnswer
 from paperround.web import claims
-from paperround.web.rendering import environment, kept_response, render
+from paperround.web.feeds import alternates
+from paperround.web.rendering import render
 from paperround.web.site import SiteHere
 from paperround.web.voting import counted, voting_on
 
 router = APIRouter()
 
 HITS_PER_PAGE = 20
-_FEED_PAPERS = 50
 _TITLES = 8
 # What a facet is called in a query, and of how many values each shows its count.
 _FACETS = (("year", "year", 8), ("category", "cat", 10), ("has", "has", 5), ("source", "source", 6))
@@ -36,6 +36,11 @@ class Asked:
     order: str
     diverse: bool
     page: int
+
+    @property
+    def searched(self) -> dict[str, str]:
+        """What is searched for and how: what a feed or a subscription keeps of it."""
+        return {"q": self.q, **({"mode": self.mode} if self.mode != "both" else {})}
 
     def address(self, path: str = "/search", **changed: object) -> str:
         """The address of the same search with something changed; the first page unless named."""
@@ -102,28 +107,9 @@ def search(
         voting=voting,
         chosen=[(part.typed, asked.address(q=query.without(part).typed)) for part in query.filters],
         facets=_facets(asked, answer),
+        feeds=alternates("/search", asked.searched) if asked.q else [],
+        mail=urlencode({"kind": "search", "value": asked.q, "mode": asked.mode}),
     )
-
-
-@router.get("/search.atom")
-def search_atom(request: Request, site: SiteHere, q: Text, mode: Mode = "both") -> Response:
-    """The newest of the papers that answer a query, for a reader of feeds."""
-    query = q.strip()
-    answer = site.searcher.search(query, n=_FEED_PAPERS, mode=mode, order="newest", diverse=True)
-    base = str(request.base_url).rstrip("/")
-    asked = Asked(query, mode, "relevance", True, 1)
-    body = (
-        environment()
-        .get_template("search.atom")
-        .render(
-            q=query,
-            base=base,
-            page=base + asked.address(),
-            feed=base + asked.address("/search.atom"),
-            papers=[hit.paper for hit in answer.hits],
-        )
-    )
-    return kept_response(request, body, "application/atom+xml", {"cache-control": "no-cache"})
 
 
 @router.get("/search/titles")

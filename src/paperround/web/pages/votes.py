@@ -17,6 +17,7 @@ from paperround.errors import NotFoundError, UsageError
 from paperround.readers.records import Mark
 from paperround.readers.votes import set_mark, set_vote
 from paperround.web import claims
+from paperround.web.feeds import alternates
 from paperround.web.pages.accounts import local_path
 from paperround.web.rendering import render, wants_fragment
 from paperround.web.site import SiteHere
@@ -64,6 +65,9 @@ def trending(
         is_now=found.as_of == now,
         voting=voting,
         tallies=tallies,
+        feeds=alternates(
+            "/trending", {"period": period, **({"category": category} if category else {})}
+        ),
     )
 
 
