@@ -18,7 +18,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install $(PIP_OP
 CARDS := $(wildcard src/paperround/papers/*/card.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check fix constraints bench-search bench-search-scale bench-web bench-import results bench-quasicryth bench-recommend bench-recommend-known bench-decoding
+.PHONY: help run install test check fix constraints results
+.PHONY: bench-decoding bench-digest bench-import bench-quasicryth bench-recommend bench-recommend-known bench-search bench-search-scale bench-web
 
 help:  ## Lists these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -57,6 +58,9 @@ bench-search-scale: $(VENV)/.installed-dev  ## Speed, memory and disk of search 
 
 bench-web: $(VENV)/.installed-dev  ## A real server's answer times and memory
 	$(BIN)/python -m benchmarks.web
+
+bench-digest: $(VENV)/.installed-dev  ## Digests of 10,000 subscribers: time and memory
+	$(BIN)/python -m benchmarks.digest
 
 bench-import: $(VENV)/.installed-dev  ## Papers a second, memory, and precision of merging
 	$(BIN)/python -m benchmarks.importing
