@@ -128,8 +128,10 @@ def test_the_digest_looks_right_in_narrow_windows_and_in_the_dark(
     engine.dispose()
     out = tmp_path / "out"
     subprocess.run(
-        [sys.executable, "-m", "paperround.cli", "digest", "send", "--dry-run", str(out)]
-        + ["--at", now.isoformat()],
+        [
+            *(sys.executable, "-m", "paperround.cli", "digest", "send"),
+            *("--dry-run", str(out), "--at", now.isoformat()),
+        ],
         env={**os.environ, "PAPERROUND_HOME": str(home)},
         check=True,
     )

@@ -1,14 +1,19 @@
 """`paperround digest`, as an operator's scripts use it."""
 
 import json
+import os
+import socket
+import subprocess
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from email import message_from_bytes
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from aiosmtpd.controller import Controller
+from sqlalchemy import insert, update
 
 from paperround import cli
 from paperround.catalogue.tables import PaperTable
@@ -112,3 +117,52 @@ def test_a_bounce_comes_by_standard_input_too(
 def test_the_status_counts(capsys: Output) -> None:
     assert digest("status", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {}
+
+
+class Box:
+    def __init__(self) -> None:
+        self.arrived: list[str] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.arrived += envelope.rcpt_tos
+        return "250 OK"
+
+
+def test_two_commands_at_once_send_each_digest_once(settings: Settings) -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    now = datetime.now(UTC)
+    engine = open_database(settings)
+    with write(engine) as connection:
+        connection.execute(update(PaperTable).values(day=now.date()))
+        # The hour has begun in every zone in which it is the same day.
+        for n in range(30):
+            held = keep_subscriber(
+                connection, f"reader{n}@lab.example", None, Hours("UTC", 0), BEGAN
+            )
+            subject = Subject(Kind.CATEGORY, "cs.CL")
+            keep_subscription(connection, held, subject, Cadence.DAILY, now - timedelta(days=3))
+    engine.dispose()
+    box = Box()
+    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller.start()
+    environment = {
+        **os.environ,
+        "PAPERROUND_PUBLIC_URL": "https://papers.example",
+        "PAPERROUND_MAIL__HOST": "127.0.0.1",
+        "PAPERROUND_MAIL__PORT": str(port),
+        "PAPERROUND_MAIL__SECURITY": "none",
+        "PAPERROUND_MAIL__SENDER": "papers@lab.example",
+    }
+    command = [sys.executable, "-m", "paperround.cli", "digest", "send", "--json"]
+    running = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [json.loads(process.communicate(timeout=200)[0]) for process in running]
+    controller.stop()
+    assert [process.returncode for process in running] == [0, 0]
+    everybody = [f"reader{n}@lab.example" for n in range(30)]
+    assert sorted(a for a in box.arrived if a.startswith("reader")) == sorted(everybody)
+    assert sum(each["sent"] for each in said) == len(box.arrived)

@@ -106,7 +106,7 @@ def search(
     subject = Subject(Kind.SEARCH, q.strip(), mode)
     made = subject_listing(site, subject, "/search")
     query = {"q": subject.value, **({"mode": mode} if mode != "both" else {})}
-    listing = Listing(made.title, made.page, made.feed, made.entries, query)
+    listing = Listing(subject.value, made.page, made.feed, made.entries, query)
     return feed_response(request, site, listing, form)
 
 

@@ -287,11 +287,11 @@ def _form(
         held = _own(site, reader)
         hours = held.hours if held else hours
     subject = None
-    if given.get("kind") and error is None:
+    if given.get("kind"):
         try:
             subject = checked_subject(given["kind"], given["value"], given["mode"])
         except UsageError as wrong:
-            error = wrong
+            error = error or wrong
     return _answered(
         request,
         "subscribe.html",
