@@ -83,7 +83,7 @@ def reproduce(run: Run) -> None:
         trained = train_all(run, MOVIELENS, split)
         measure_gain(run, MOVIELENS, trained, split, "gain-movielens")
         run.asset("amazon-beauty")
-        shop = newest(sample_users(load_amazon("beauty"), 6_000, seed=0), BEAUTY.newest)
+        shop = newest(sample_users(load_amazon("beauty"), 4_000, seed=0), BEAUTY.newest)
         shop_split = leave_one_out(k_core(shop, 3, 5))
         sold = train_all(run, BEAUTY, shop_split)
         measure_gain(run, BEAUTY, sold, shop_split, "gain-beauty")

@@ -91,7 +91,7 @@ MOVIELENS = Plan(
     models=(SSD, OURS, CONTROL, BUCKETS, SASREC),
 )
 BEAUTY = Plan(
-    name="Amazon Beauty, 6,000 users",
+    name="Amazon Beauty, 4,000 users",
     newest=MAX_LEN + 2,
     d_model=64,
     n_layers=2,
