@@ -47,7 +47,7 @@ FILMS, BEAUTY, BERT = "MovieLens-100K", "Beauty", "Beauty, BERT4Rec"
 METRICS = ("hr@10", "ndcg@10", "hr@20", METRIC)
 # The middle of the paper's grid, which is {.05, .1, .5, 1, 2, 5}.
 TAUS = (0.5, 1.0, 2.0)
-SEARCH_EPOCHS = 6
+SEARCH_EPOCHS = 4
 # The newest events of each user: a history of 30, and two to be predicted.
 MAX_LEN, NEWEST = 30, 32
 # Histories whose encoding and reasoning are timed.
@@ -70,13 +70,13 @@ STANDARD = Plan(
     dropout=0.2,
     batch_size=32,
     learning_rate=2e-3,
-    epochs=12,
+    epochs=10,
     options=RecipeOptions(kl_weight=0.005, sampled_targets=128),
 )
 # Amazon's data is sparser: more dropout. Its histories are shorter: more rows a batch.
-STANDARD_BEAUTY = replace(STANDARD, dropout=0.4, batch_size=48, epochs=14)
-STANDARD_BERT = replace(STANDARD_BEAUTY, backbone="bert4rec", batch_size=128, epochs=8)
-QUICK_USERS, QUICK_BERT_USERS, BEAUTY_USERS, BERT_USERS = 150, 20, 3000, 500
+STANDARD_BEAUTY = replace(STANDARD, dropout=0.4, batch_size=48, epochs=10)
+STANDARD_BERT = replace(STANDARD_BEAUTY, backbone="bert4rec", batch_size=128, epochs=6)
+QUICK_USERS, QUICK_BERT_USERS, BEAUTY_USERS, BERT_USERS = 150, 20, 2500, 500
 
 Trainings = dict[tuple[str, Variant], list[Trained]]
 
