@@ -78,10 +78,10 @@ def export_reader(connection: Connection, reader: Reader) -> dict[str, Any]:
                 .where(mine)
             )
         found[name] = [_plain(row._asdict()) for row in connection.execute(query)]
-    mine = select(SubscriberTable.id).where(SubscriberTable.reader_id == reader.id)
+    address = select(SubscriberTable.id).where(SubscriberTable.reader_id == reader.id)
     for name, (table, columns) in OF_SUBSCRIBER.items():
         query = select(*(getattr(table, column) for column in columns)).where(
-            table.__table__.c.subscriber_id.in_(mine)
+            table.__table__.c.subscriber_id.in_(address)
         )
         found[name] = [_plain(row._asdict()) for row in connection.execute(query)]
     _name_papers(connection, found["digests"])
