@@ -1,8 +1,10 @@
 """What can be subscribed to, and how it and its hours are called."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from paperround.errors import UsageError
 from paperround.readers.times import Cadence, Hours
@@ -105,6 +107,12 @@ def checked_cadence(cadence: str) -> Cadence:
     if cadence not in set(Cadence):
         raise UsageError(f"no cadence '{cadence[:20]}'; there are {', '.join(Cadence)}")
     return Cadence(cadence)
+
+
+def said_moment(moment: datetime, hours: Hours) -> str:
+    """The moment by the clocks of the zone: `2 July 2026, 7:00, Europe/Berlin`."""
+    local = moment.astimezone(ZoneInfo(hours.zone))
+    return f"{local.day} {local:%B %Y}, {local.hour}:{local:%M}, {hours.zone}"
 
 
 def said_hours(hours: Hours, cadence: Cadence) -> str:

@@ -1,6 +1,9 @@
 """Digests through a real SMTP server: what arrives, what is refused, what comes later."""
 
-from collections.abc import Callable
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
@@ -309,6 +312,59 @@ def test_a_server_that_ends_sessions_early_gets_the_rest_in_another(
     )
     assert send(MORNING) == Sent(sent=7)
     assert len({address for address, _ in postbox.arrived}) == 7
+
+
+@pytest.fixture
+def breaking() -> Iterator[int]:
+    """The port of a server that takes a mail in, and goes away without a word."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    talk(listening.accept()[0])
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def talk(connection: socket.socket) -> None:
+    with connection, connection.makefile("rb") as lines:
+        connection.sendall(b"220 here\r\n")
+        for line in lines:
+            if line == b".\r\n":
+                return
+            if line[:4] in (b"EHLO", b"ehlo", b"mail", b"rcpt", b"MAIL", b"RCPT"):
+                connection.sendall(b"250 OK\r\n")
+            elif line[:4].upper() == b"DATA":
+                connection.sendall(b"354 go on\r\n")
+
+
+def test_what_may_have_gone_out_is_not_sent_again(
+    engine: Engine,
+    mail_settings: Settings,
+    searcher: Searcher,
+    postbox: Postbox,
+    breaking: int,
+    paper: AddPaper,
+    subscriber: AddSubscriber,
+    send: Send,
+) -> None:
+    paper("One")
+    subscriber(ADA)
+    assert mail_settings.mail is not None
+    broken = mail_settings.model_copy(
+        update={"mail": mail_settings.mail.model_copy(update={"port": breaking})}
+    )
+    assert send_digests(engine, broken, searcher, lambda: MORNING) == Sent(unknown=1)
+    for later in (timedelta(minutes=6), timedelta(hours=2)):
+        assert send(MORNING + later) == Sent()
+    assert send(MORNING + DAY) == Sent(empty=1)
+    assert states(engine) == ["unknown", "empty"]
+    assert postbox.arrived == []
 
 
 def test_an_odd_paper_keeps_nobody_else_from_their_digest(

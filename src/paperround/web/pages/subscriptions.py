@@ -23,6 +23,7 @@ from paperround.readers.subjects import (
     checked_cadence,
     checked_subject,
     said_hours,
+    said_moment,
 )
 from paperround.readers.subscribing import (
     Request as Asked,
@@ -329,7 +330,7 @@ def _page(
         held=held,
         subscriptions=subscriptions,
         at=at,
-        says=[said_hours(held.hours, each.cadence) for each in subscriptions] if held else [],
+        next_says=said_moment(held.next_at, held.hours) if held and held.next_at else "",
         has_mail=site.settings.mail is not None,
         **_choices(),
     )
