@@ -325,6 +325,25 @@ def ids_by_votes(
     return [(PaperId(row.id), row.votes) for row in connection.execute(query)]
 
 
+class Arrival(NamedTuple):
+    """A paper, the day of the feed that it belongs to, and when it came into the catalogue."""
+
+    paper_id: PaperId
+    day: date
+    added_at: datetime
+
+
+def arrivals(connection: Connection, start: date, end: date) -> list[Arrival]:
+    """The papers of these days, most votes first, then the later added; as `ids_by_votes` reads."""
+    here = select(func.count()).where(VoteTable.paper_id == PaperTable.id).scalar_subquery()
+    rows = connection.execute(
+        select(PaperTable.id, PaperTable.day, PaperTable.added_at)
+        .where(_within(start, end))
+        .order_by((PaperTable.votes + here).desc(), PaperTable.id.desc())
+    )
+    return [Arrival(PaperId(row.id), row.day, row.added_at) for row in rows if row.day]
+
+
 def ids_by_day(
     connection: Connection,
     start: date,

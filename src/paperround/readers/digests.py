@@ -39,7 +39,7 @@ from paperround.readers.tables import (
     SubscriberTable,
     SubscriptionRequestTable,
 )
-from paperround.readers.times import Cadence, due_moment, last_due_day, next_due
+from paperround.readers.times import Cadence, Hours, due_moment, last_due_day, local_date, next_due
 
 # What an address was told of so long ago may be told again; older digests are forgotten.
 REMEMBERED = timedelta(days=60)
@@ -55,6 +55,21 @@ MAX_REFUSALS = 3
 
 # States in which an address may have what stands in a digest.
 TOLD = ("handed", "sent", "unknown")
+# What lies before a subscription, and is told of in its first digest.
+OWN_DAYS = {Cadence.DAILY: 1, Cadence.WEEKLY: 7}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A subscription in a digest, and the last of its periods that its address was told of.
+
+    New is what is listed under a later day than `after_day`, or came late: into the catalogue
+    after the moment `after`.
+    """
+
+    subscription: Subscription
+    after_day: date
+    after: datetime
 
 
 @dataclass(frozen=True)
@@ -63,7 +78,7 @@ class Due:
 
     subscriber: Subscriber
     day: date
-    parts: tuple[Subscription, ...]
+    parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True)
@@ -284,6 +299,7 @@ def tally(connection: Connection) -> dict[str, int]:
 def _due(connection: Connection, subscriber_id: int, now: datetime) -> Due:
     """What is due of a subscriber: the latest period of each subscription, if it is a new one."""
     subscriber = subscriber_by_id(connection, subscriber_id)
+    today = last_due_day(now, subscriber.hours, Cadence.DAILY)
     parts = []
     for each in subscriptions_of(connection, subscriber_id):
         day = last_due_day(now, subscriber.hours, each.cadence)
@@ -293,8 +309,29 @@ def _due(connection: Connection, subscriber_id: int, now: datetime) -> Due:
             DigestPartTable.subscription_id == each.id, DigestPartTable.day >= day
         )
         if connection.execute(is_claimed.limit(1)).first() is None:
-            parts.append(each)
-    return Due(subscriber, last_due_day(now, subscriber.hours, Cadence.DAILY), tuple(parts))
+            parts.append(_part(connection, each, subscriber.hours, today))
+    return Due(subscriber, today, tuple(parts))
+
+
+def _part(connection: Connection, each: Subscription, hours: Hours, day: date) -> Part:
+    """The subscription with the last period before the day that was told or had nothing (primary
+    key of digest_part); one whose digest was refused was not told.
+    """
+    last = connection.execute(
+        select(DigestTable.day, DigestTable.claimed_at)
+        .join(DigestTable, DigestTable.id == DigestPartTable.digest_id)
+        .where(
+            DigestPartTable.subscription_id == each.id,
+            DigestPartTable.day < day,
+            DigestTable.state.in_((*TOLD, "empty")),
+        )
+        .order_by(DigestPartTable.day.desc())
+        .limit(1)
+    ).one_or_none()
+    if last is not None:
+        return Part(each, last.day, last.claimed_at)
+    own = timedelta(days=OWN_DAYS[each.cadence])
+    return Part(each, local_date(each.since, hours) - own, each.since - own)
 
 
 def _claim(connection: Connection, due: Due, now: datetime) -> None:
@@ -325,10 +362,10 @@ def _claim(connection: Connection, due: Due, now: datetime) -> None:
     ).one()
     claimed = 0
     for part in due.parts:
-        day = last_due_day(now, subscriber.hours, part.cadence)
+        day = last_due_day(now, subscriber.hours, part.subscription.cadence)
         done = connection.execute(
             upsert(DigestPartTable)
-            .values(subscription_id=part.id, day=day, digest_id=digest_id)
+            .values(subscription_id=part.subscription.id, day=day, digest_id=digest_id)
             .on_conflict_do_nothing()
         )
         claimed += done.rowcount
@@ -343,7 +380,11 @@ def _claimed(connection: Connection, row: Any) -> Due:
             select(DigestPartTable.subscription_id).where(DigestPartTable.digest_id == row.id)
         )
     )
-    parts = [each for each in subscriptions_of(connection, subscriber.id) if each.id in ids]
+    parts = [
+        _part(connection, each, subscriber.hours, row.day)
+        for each in subscriptions_of(connection, subscriber.id)
+        if each.id in ids
+    ]
     return Due(subscriber, row.day, tuple(parts))
 
 

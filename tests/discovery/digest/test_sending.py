@@ -86,7 +86,7 @@ def test_a_digest_arrives_when_it_is_due_and_once(
     assert postbox.senders == ["bounces@lab.example"]
     # The day after there is nothing new, and then there is.
     assert send(MORNING + DAY) == Sent(empty=1)
-    paper("A second one", day=date(2026, 7, 3))
+    paper("A second one", day=date(2026, 7, 4))
     assert send(MORNING + 2 * DAY) == Sent(sent=1)
     assert "kites" not in text_of(postbox.to(ADA)[1])
     assert states(engine) == ["sent", "empty", "sent"]
@@ -102,6 +102,23 @@ def test_after_days_without_a_worker_there_is_one_digest_of_all(
     assert send(MORNING + 3 * DAY + timedelta(hours=1)) == Sent()
     text = text_of(postbox.to(ADA)[0])
     assert [n for n in range(1, 5) if f"Of day {n}" in text] == [1, 2, 3, 4]
+
+
+def test_a_paper_that_came_late_is_told_and_one_that_was_left_out_is_not(
+    postbox: Postbox, paper: AddPaper, subscriber: AddSubscriber, send: Send
+) -> None:
+    subscriber(ADA)
+    for n in range(12):
+        paper(f"In time {n:02}", votes=100 - n)
+    assert send(MORNING) == Sent(sent=1)
+    paper("Late", votes=0, added_at=MORNING + timedelta(hours=3))
+    paper("Very late", votes=90, day=date(2026, 6, 1), added_at=MORNING + timedelta(hours=3))
+    assert send(MORNING + DAY) == Sent(sent=1)
+    first, second = (text_of(message) for message in postbox.to(ADA))
+    assert "In time 09" in first
+    assert "2 more papers" in first
+    assert second.count("/papers/") == 1
+    assert "Late" in second
 
 
 def test_daily_and_weekly_subscriptions_come_in_one_digest(
@@ -261,7 +278,7 @@ def test_a_digest_that_is_taken_ends_the_count_of_refusals(
 ) -> None:
     subscriber(ADA)
     for n in range(6):
-        paper(f"Paper {n}", day=date(2026, 7, 1 + n))
+        paper(f"Paper {n}", day=date(2026, 7, 2 + n))
         postbox.answers[ADA] = "250 OK" if n % 3 == 2 else "554 5.7.1 no"
         send(MORNING + n * DAY)
     assert held(engine).suspended_at is None

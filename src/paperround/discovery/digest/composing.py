@@ -6,7 +6,7 @@ with the number of addresses.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -17,22 +17,21 @@ from sqlalchemy import Engine
 from paperround.catalogue.queries import papers_by_id
 from paperround.catalogue.records import Paper, PaperId
 from paperround.db import read
-from paperround.discovery import queries
 from paperround.discovery.periods import Period
+from paperround.discovery.queries import Arrival, arrivals
 from paperround.discovery.searching import Searcher
 from paperround.discovery.trending import trending_papers
-from paperround.readers.digests import Due
+from paperround.readers.digests import Due, Part
 from paperround.readers.subjects import Kind, Subject
 from paperround.readers.subscriptions import Subscription
-from paperround.readers.times import Cadence, due_moment, local_date
+from paperround.readers.times import Cadence, due_moment
 
 # How many papers stand under one subject, and in one digest.
 PAPERS_PER_SECTION = 10
 PAPERS_PER_DIGEST = 40
-# How many of a subject's papers are looked through for new ones.
-_CANDIDATES = 300
-# A period's own days; and how long a paper may be late, because its source or an import was.
-OWN_DAYS = {Cadence.DAILY: 1, Cadence.WEEKLY: 7}
+# How many of the trending papers are looked through for new ones.
+_TRENDING = 300
+# How old a paper may be that came late, because its source or an import did.
 LATE_DAYS = {Cadence.DAILY: 7, Cadence.WEEKLY: 14}
 _PERIODS: dict[Cadence, Period] = {Cadence.DAILY: "day", Cadence.WEEKLY: "week"}
 
@@ -66,14 +65,6 @@ class Digest:
         return [paper for section in self.sections for paper in section.papers]
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The papers of a subject at one date, best first, and the days that they belong to."""
-
-    ids: tuple[PaperId, ...]
-    days: tuple[date, ...]
-
-
 class Composer:
     """Makes digests of the catalogue as it is; one serves a round of sending."""
 
@@ -81,8 +72,8 @@ class Composer:
         """Costs nothing."""
         self._engine = engine
         self._searcher = searcher
-        self._windows: _Kept[Any, dict[PaperId, date]] = _Kept(_WINDOWS_KEPT)
-        self._found: _Kept[Any, _Found] = _Kept(_SUBJECTS_KEPT)
+        self._windows: _Kept[tuple[date, date], Mapping[PaperId, Arrival]] = _Kept(_WINDOWS_KEPT)
+        self._found: _Kept[tuple[Any, ...], tuple[PaperId, ...]] = _Kept(_SUBJECTS_KEPT)
         self._papers: _Kept[PaperId, Paper | None] = _Kept(_PAPERS_KEPT)
 
     def compose(self, due: Due, known: Collection[PaperId]) -> Digest:
@@ -97,53 +88,52 @@ class Composer:
                 continue
             told.update(paper.id for paper in papers)
             left -= len(papers)
-            sections.append(Section(part.subject, tuple(papers), len(new) - len(papers)))
+            sections.append(
+                Section(part.subscription.subject, tuple(papers), len(new) - len(papers))
+            )
         return Digest(due.day, tuple(sections))
 
-    def _new(self, part: Subscription, due: Due) -> list[PaperId]:
+    def _new(self, part: Part, due: Due) -> list[PaperId]:
         """The papers of a subscription's period, best first, whatever the address knows."""
-        if part.subject.kind is Kind.TRENDING:
+        what = part.subscription
+        key: tuple[Any, ...]
+        if what.subject.kind is Kind.TRENDING:
             moment = due_moment(due.day, due.subscriber.hours)
-            key = (part.subject, part.cadence, moment)
-            return list(self._found.find(key, lambda: self._trending(part, moment)).ids)
-        last = due.day
-        first = last - timedelta(days=LATE_DAYS[part.cadence] - 1)
-        begun = local_date(part.since, due.subscriber.hours)
-        first = max(first, begun - timedelta(days=OWN_DAYS[part.cadence] - 1))
-        key = (part.subject, part.cadence, last)
-        found = self._found.find(key, lambda: self._listed(part, last))
-        return [i for i, day in zip(found.ids, found.days, strict=True) if day >= first]
+            key = (what.subject, what.cadence, moment)
+            return list(self._found.find(key, lambda: self._trending(what, moment)))
+        key = (what.subject, what.cadence, due.day)
+        ids = self._found.find(key, lambda: self._listed(what, due.day))
+        window = self._window_of(what.cadence, due.day)
+        return [i for i in ids if i in window and _is_new(window[i], part)]
 
-    def _trending(self, part: Subscription, moment: datetime) -> _Found:
+    def _trending(self, what: Subscription, moment: datetime) -> tuple[PaperId, ...]:
         """What trends at the moment; nothing where nothing has drawn attention of late."""
         with read(self._engine) as connection:
             found = trending_papers(
                 connection,
-                _PERIODS[part.cadence],
+                _PERIODS[what.cadence],
                 moment,
                 self._searcher.rooms(),
-                category=part.subject.value or None,
-                n=_CANDIDATES,
+                category=what.subject.value or None,
+                n=_TRENDING,
             )
         standings = found.papers if found.as_of == moment else ()
-        return _Found(tuple(standing.paper_id for _, standing in standings), ())
+        return tuple(standing.paper_id for _, standing in standings)
 
-    def _listed(self, part: Subscription, last: date) -> _Found:
+    def _listed(self, what: Subscription, last: date) -> tuple[PaperId, ...]:
         """The papers of the days up to the last that answer the subject's query."""
-        first = last - timedelta(days=LATE_DAYS[part.cadence] - 1)
-        window = self._windows.find((first, last), lambda: self._window(first, last))
-        subject = part.subject
-        ids = self._searcher.answers_among(
-            subject.query, list(window), mode=subject.mode or "words"
-        )[:_CANDIDATES]
-        return _Found(tuple(ids), tuple(window[paper_id] for paper_id in ids))
+        window = self._window_of(what.cadence, last)
+        mode = what.subject.mode or "words"
+        return tuple(self._searcher.answers_among(what.subject.query, list(window), mode=mode))
 
-    def _window(self, first: date, last: date) -> dict[PaperId, date]:
-        """The papers of these days, most votes first, and their days (index: ix_paper_day)."""
+    def _window_of(self, cadence: Cadence, last: date) -> Mapping[PaperId, Arrival]:
+        """The papers that a digest of that date may hold, most votes first, and how they came."""
+        first = last - timedelta(days=LATE_DAYS[cadence] - 1)
+        return self._windows.find((first, last), lambda: self._window(first, last))
+
+    def _window(self, first: date, last: date) -> Mapping[PaperId, Arrival]:
         with read(self._engine) as connection:
-            ranked = queries.ids_by_votes(connection, first, last, None, _WINDOW_PAPERS)
-            days = dict(queries.ids_by_day(connection, first, last, None, _WINDOW_PAPERS))
-        return {paper_id: days[paper_id] for paper_id, _ in ranked if paper_id in days}
+            return {each.paper_id: each for each in arrivals(connection, first, last)}
 
     def _read(self, ids: Sequence[PaperId]) -> list[Paper]:
         found = [self._papers.find(i, partial(self._paper, i)) for i in ids]
@@ -155,8 +145,8 @@ class Composer:
             return next(iter(papers_by_id(connection, [paper_id])), None)
 
 
-# Two weeks of all of arXiv are some 10,000 papers.
-_WINDOW_PAPERS = 100_000
+def _is_new(paper: Arrival, part: Part) -> bool:
+    return paper.day > part.after_day or paper.added_at > part.after
 
 
 class _Kept(Generic[_K, _V]):
