@@ -17,21 +17,15 @@ takes the text in may be lost, and is counted as `unknown`.
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from paperround.catalogue.records import PaperId
 from paperround.db import read, write
-from paperround.readers.subscriptions import (
-    Subscriber,
-    Subscription,
-    subscriber_by_id,
-    subscriptions_of,
-    suspend_subscriber,
-)
+from paperround.readers.due import TOLD, Due, claimed, due_now
+from paperround.readers.subscriptions import Subscriber, subscriptions_of, suspend_subscriber
 from paperround.readers.tables import (
     DigestPartTable,
     DigestTable,
@@ -39,7 +33,7 @@ from paperround.readers.tables import (
     SubscriberTable,
     SubscriptionRequestTable,
 )
-from paperround.readers.times import Cadence, Hours, due_moment, last_due_day, local_date, next_due
+from paperround.readers.times import last_due_day, next_due
 
 # What an address was told of so long ago may be told again; older digests are forgotten.
 REMEMBERED = timedelta(days=60)
@@ -53,33 +47,6 @@ _LONGEST_WAIT = 6
 # So many digests in a row that the mail server refuses suspend an address.
 MAX_REFUSALS = 3
 
-# States in which an address may have what stands in a digest.
-TOLD = ("handed", "sent", "unknown")
-# What lies before a subscription, and is told of in its first digest.
-OWN_DAYS = {Cadence.DAILY: 1, Cadence.WEEKLY: 7}
-
-
-@dataclass(frozen=True)
-class Part:
-    """A subscription in a digest, and the last of its periods that its address was told of.
-
-    New is what is listed under a later day than `after_day`, or came late: into the catalogue
-    after the moment `after`.
-    """
-
-    subscription: Subscription
-    after_day: date
-    after: datetime
-
-
-@dataclass(frozen=True)
-class Due:
-    """A digest that is due: whose, for which date of theirs, and what is to stand in it."""
-
-    subscriber: Subscriber
-    day: date
-    parts: tuple[Part, ...]
-
 
 @dataclass(frozen=True)
 class Taken:
@@ -90,17 +57,6 @@ class Taken:
     claimed_at: datetime
     attempt: int
     due: Due
-
-
-def due_now(connection: Connection, now: datetime, after: int, n: int) -> list[Due]:
-    """What is due and nobody has claimed, of the n next subscribers after that id (next_at)."""
-    ids = connection.scalars(
-        select(SubscriberTable.id)
-        .where(SubscriberTable.next_at <= now, SubscriberTable.id > after)
-        .order_by(SubscriberTable.id)
-        .limit(n)
-    ).all()
-    return [_due(connection, subscriber_id, now) for subscriber_id in ids]
 
 
 def claim_due(engine: Engine, now: datetime, n: int = 200) -> int:
@@ -136,7 +92,7 @@ def take(engine: Engine, now: datetime, n: int) -> list[Taken]:
             )
         ).all()
         return [
-            Taken(row.id, row.message_id, row.claimed_at, row.attempts, _claimed(connection, row))
+            Taken(row.id, row.message_id, row.claimed_at, row.attempts, claimed(connection, row))
             for row in rows
         ]
 
@@ -296,44 +252,6 @@ def tally(connection: Connection) -> dict[str, int]:
     return {state: n for state, n in rows}  # noqa: C416  (a row is not a pair to the type checker)
 
 
-def _due(connection: Connection, subscriber_id: int, now: datetime) -> Due:
-    """What is due of a subscriber: the latest period of each subscription, if it is a new one."""
-    subscriber = subscriber_by_id(connection, subscriber_id)
-    today = last_due_day(now, subscriber.hours, Cadence.DAILY)
-    parts = []
-    for each in subscriptions_of(connection, subscriber_id):
-        day = last_due_day(now, subscriber.hours, each.cadence)
-        if due_moment(day, subscriber.hours) <= each.since:
-            continue
-        is_claimed = select(DigestPartTable.day).where(
-            DigestPartTable.subscription_id == each.id, DigestPartTable.day >= day
-        )
-        if connection.execute(is_claimed.limit(1)).first() is None:
-            parts.append(_part(connection, each, subscriber.hours, today))
-    return Due(subscriber, today, tuple(parts))
-
-
-def _part(connection: Connection, each: Subscription, hours: Hours, day: date) -> Part:
-    """The subscription with the last period before the day that was told or had nothing (primary
-    key of digest_part); one whose digest was refused was not told.
-    """
-    last = connection.execute(
-        select(DigestTable.day, DigestTable.claimed_at)
-        .join(DigestTable, DigestTable.id == DigestPartTable.digest_id)
-        .where(
-            DigestPartTable.subscription_id == each.id,
-            DigestPartTable.day < day,
-            DigestTable.state.in_((*TOLD, "empty")),
-        )
-        .order_by(DigestPartTable.day.desc())
-        .limit(1)
-    ).one_or_none()
-    if last is not None:
-        return Part(each, last.day, last.claimed_at)
-    own = timedelta(days=OWN_DAYS[each.cadence])
-    return Part(each, local_date(each.since, hours) - own, each.since - own)
-
-
 def _claim(connection: Connection, due: Due, now: datetime) -> None:
     subscriber = due.subscriber
     cadences = {each.cadence for each in subscriptions_of(connection, subscriber.id)}
@@ -345,6 +263,12 @@ def _claim(connection: Connection, due: Due, now: datetime) -> None:
     )
     if not due.parts:
         return
+    # One that waits still has had its day: this one has its papers too.
+    connection.execute(
+        update(DigestTable)
+        .where(DigestTable.subscriber_id == subscriber.id, DigestTable.state == "claimed")
+        .values(state="refused", at=now, reason="a later one takes its place")
+    )
     digest_id = connection.scalars(
         insert(DigestTable)
         .values(
@@ -360,7 +284,7 @@ def _claim(connection: Connection, due: Due, now: datetime) -> None:
         )
         .returning(DigestTable.id)
     ).one()
-    claimed = 0
+    n_parts = 0
     for part in due.parts:
         day = last_due_day(now, subscriber.hours, part.subscription.cadence)
         done = connection.execute(
@@ -368,24 +292,9 @@ def _claim(connection: Connection, due: Due, now: datetime) -> None:
             .values(subscription_id=part.subscription.id, day=day, digest_id=digest_id)
             .on_conflict_do_nothing()
         )
-        claimed += done.rowcount
-    if not claimed:
+        n_parts += done.rowcount
+    if not n_parts:
         connection.execute(delete(DigestTable).where(DigestTable.id == digest_id))
-
-
-def _claimed(connection: Connection, row: Any) -> Due:
-    subscriber = subscriber_by_id(connection, row.subscriber_id)
-    ids = set(
-        connection.scalars(
-            select(DigestPartTable.subscription_id).where(DigestPartTable.digest_id == row.id)
-        )
-    )
-    parts = [
-        _part(connection, each, subscriber.hours, row.day)
-        for each in subscriptions_of(connection, subscriber.id)
-        if each.id in ids
-    ]
-    return Due(subscriber, row.day, tuple(parts))
 
 
 def _is_ours(connection: Connection, taken: Taken) -> bool:

@@ -15,7 +15,8 @@ from paperround.discovery.digest.composing import (
     Digest,
 )
 from paperround.discovery.searching import Searcher
-from paperround.readers.digests import due_now, known_to
+from paperround.readers.digests import known_to
+from paperround.readers.due import due_now
 from paperround.readers.records import Mark
 from paperround.readers.subjects import Kind, Subject
 from paperround.readers.subscriptions import Subscriber

@@ -104,6 +104,21 @@ def test_after_days_without_a_worker_there_is_one_digest_of_all(
     assert [n for n in range(1, 5) if f"Of day {n}" in text] == [1, 2, 3, 4]
 
 
+def test_a_digest_that_waits_gives_way_to_a_later_one_which_has_its_papers(
+    engine: Engine, postbox: Postbox, paper: AddPaper, subscriber: AddSubscriber, send: Send
+) -> None:
+    subscriber(ADA)
+    paper("Of the first", day=date(2026, 7, 2))
+    digests.claim_due(engine, MORNING)
+    (old,) = digests.take(engine, MORNING, 1)
+    paper("Of the second", day=date(2026, 7, 3))
+    assert send(MORNING + DAY) == Sent(sent=1)
+    assert not digests.hand_over(engine, old, [], MORNING + DAY)
+    (message,) = postbox.to(ADA)
+    assert text_of(message).count("/papers/") == 2
+    assert states(engine) == ["refused", "sent"]
+
+
 def test_a_paper_that_came_late_is_told_and_one_that_was_left_out_is_not(
     postbox: Postbox, paper: AddPaper, subscriber: AddSubscriber, send: Send
 ) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from paperround.catalogue.records import Paper, PaperId
 from paperround.discovery.digest.composing import Digest, Section
 from paperround.discovery.digest.writing import Place, subject_line, wrapped, written
-from paperround.readers.digests import Due
+from paperround.readers.due import Due
 from paperround.readers.subjects import Kind, Subject
 from paperround.readers.subscriptions import Subscriber
 from paperround.readers.times import Hours

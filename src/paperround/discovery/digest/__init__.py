@@ -2,7 +2,7 @@
 
 `composing.py` chooses the papers, `writing.py` makes a mail of them, `sending.py` sends what is due
 or writes it into files. What an address subscribes to, and that none is sent twice, is kept in
-`readers/subscriptions.py` and `readers/digests.py`.
+`readers/subscriptions.py`, `readers/due.py` and `readers/digests.py`.
 """
 
 from paperround.discovery.digest.composing import Composer, Digest, Section

@@ -21,7 +21,7 @@ from paperround.discovery.periods import Period
 from paperround.discovery.queries import Arrival, arrivals
 from paperround.discovery.searching import Searcher
 from paperround.discovery.trending import trending_papers
-from paperround.readers.digests import Due, Part
+from paperround.readers.due import Due, Part
 from paperround.readers.subjects import Kind, Subject
 from paperround.readers.subscriptions import Subscription
 from paperround.readers.times import Cadence, due_moment

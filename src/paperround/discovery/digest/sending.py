@@ -24,6 +24,7 @@ from paperround.log import get_logger
 from paperround.readers import digests
 from paperround.readers.bounces import is_for_good
 from paperround.readers.digests import Taken
+from paperround.readers.due import due_now
 from paperround.readers.mail import connected
 from paperround.readers.secrets import place_key
 from paperround.settings import MailServer, Settings
@@ -119,7 +120,7 @@ def composed(
     composer, rooms, after = Composer(engine, searcher), searcher.rooms(), 0
     while True:
         with read(engine) as connection:
-            found = digests.due_now(connection, now, after, _ADDRESSES_AT_ONCE)
+            found = due_now(connection, now, after, _ADDRESSES_AT_ONCE)
             known = [digests.known_to(connection, due.subscriber, now) for due in found]
         if not found:
             return

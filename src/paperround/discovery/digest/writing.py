@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from paperround.catalogue.records import Paper
 from paperround.discovery.digest.composing import Digest
-from paperround.readers.digests import Due
+from paperround.readers.due import Due
 from paperround.readers.subjects import said_hours
 from paperround.readers.subscriptions import manage_path, stop_path
 from paperround.readers.times import Cadence
