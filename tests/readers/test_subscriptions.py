@@ -403,5 +403,7 @@ def test_nothing_is_left_of_an_address_that_ends_all(engine: Engine) -> None:
         confirm_request(engine, token, NOON)
     with read(engine) as connection:
         assert connection.execute(select(SubscriberTable)).all() == []
+        dump = "".join(connection.connection.iterdump())  # type: ignore[attr-defined]
+    assert "ada@" not in dump.lower()
     # Twice does no harm.
     end_all(engine, made.id)

@@ -17,6 +17,7 @@ from paperround.readers.records import Reader
 from paperround.readers.secrets import is_lasting_token, lasting_token, number_in
 from paperround.readers.subjects import Kind, Subject
 from paperround.readers.tables import (
+    OutboxTable,
     ReaderTable,
     SubscriberTable,
     SubscriptionRequestTable,
@@ -133,10 +134,17 @@ def end_all(engine: Engine, subscriber_id: int) -> None:
 
 
 def forget_subscriber(connection: Connection, which: ColumnElement[bool]) -> None:
-    """Removes these subscribers with all that hangs on them, and what was asked for them."""
-    emails = connection.scalars(select(SubscriberTable.email).where(which)).all()
-    for email in emails:
-        forget_requests(connection, email)
+    """Removes these subscribers with all that hangs on them, and what was asked for them.
+
+    Mail that waits for an address goes too, but for a reader's, whose it may be otherwise.
+    """
+    gone = connection.execute(
+        select(SubscriberTable.email, SubscriberTable.reader_id).where(which)
+    ).all()
+    for row in gone:
+        forget_requests(connection, row.email)
+        if row.reader_id is None:
+            connection.execute(delete(OutboxTable).where(OutboxTable.recipient == row.email))
     connection.execute(delete(SubscriberTable).where(which))
 
 
