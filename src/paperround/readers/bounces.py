@@ -62,7 +62,7 @@ def read_report(file: BinaryIO) -> list[Bounce]:
     if status is None:
         raise UsageError("this mail is no report of delivery (RFC 3464)")
     message_id = _digest_named(message)
-    blocks = [part for part in status.get_payload() if isinstance(part, Message)]  # type: ignore[union-attr]
+    blocks = [part for part in status.get_payload() if isinstance(part, Message)]
     found = []
     for block in blocks:
         if str(block.get("Action", "")).strip().lower() != "failed":

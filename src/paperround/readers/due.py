@@ -93,6 +93,7 @@ def part_of(connection: Connection, each: Subscription, hours: Hours, day: date)
     """
     last = connection.execute(
         select(DigestTable.day, DigestTable.claimed_at)
+        .select_from(DigestPartTable)
         .join(DigestTable, DigestTable.id == DigestPartTable.digest_id)
         .where(
             DigestPartTable.subscription_id == each.id,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from email.utils import format_datetime
 from hashlib import sha256
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -121,7 +121,7 @@ def checked_form(form: str) -> Form:
     """The form that an address ends in. Raises NotFoundError for another ending."""
     if form not in FORMS:
         raise NotFoundError(f"no feed ends in '.{form[:10]}'; there are {', '.join(FORMS)}")
-    return cast(Form, form)
+    return form
 
 
 def feed_response(request: Request, site: Site, listing: Listing, form: str) -> Response:

@@ -27,7 +27,7 @@ from paperround.readers.times import Cadence, Hours
 from paperround.settings import MailServer, Settings
 
 # Papers are of the first of July, a Wednesday; digests come at seven in UTC the day after.
-BEGAN = datetime(2026, 6, 30, 12, tzinfo=UTC)
+BEGAN = datetime(2026, 7, 1, 12, tzinfo=UTC)
 MORNING = datetime(2026, 7, 2, 7, tzinfo=UTC)
 DAY = date(2026, 7, 1)
 SEVEN = Hours("UTC", 7, 0)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ AddSubscriber = Callable[..., Subscriber]
 Postbox = Any
 MORNING = datetime.fromisoformat("2026-07-02T07:00Z")
 SENDER = Path(__file__).with_name("sender.py")
-SUBSCRIBERS = 40
+SUBSCRIBERS = 30
 STEPS = ("MAIL", "RCPT", "DATA")
 
 
@@ -90,15 +90,17 @@ class Killed:
 
     def end(self) -> None:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
+        self._process.stdout.close()
         assert self._process.wait(60) == 0
 
 
 @pytest.fixture
-def sender(mail_settings: Settings, postbox: Postbox, engine: Engine) -> Killed:
-    # Connections are not for children of a process that has them.
-    engine.dispose()
-    return Killed(mail_settings, postbox)
+def sender(mail_settings: Settings, postbox: Postbox, engine: Engine) -> Iterator[Killed]:
+    started = Killed(mail_settings, postbox)
+    yield started
+    started.end()
 
 
 def states(engine: Engine) -> dict[tuple[str, date], str]:
@@ -125,9 +127,7 @@ def test_nothing_arrives_twice_and_what_may_be_lost_is_known(
     engine.dispose()
     rng = random.Random(7)
     now, kills = MORNING, 0
-    plans = [
-        (step, nth, delay) for step in STEPS for nth in (1, 2, 3) for delay in (0, 0.004, 0.015)
-    ]
+    plans = [(step, nth, delay) for step in STEPS for nth in (1, 3) for delay in (0, 0.004, 0.015)]
     rng.shuffle(plans)
     for plan in plans:
         kills += sender.send(now, plan)
@@ -155,7 +155,6 @@ def test_nothing_arrives_twice_and_what_may_be_lost_is_known(
     engine.dispose()
     before = len(postbox.arrived)
     sender.send(MORNING + timedelta(days=1, hours=9))
-    sender.end()
     second = postbox.arrived[before:]
     assert Counter(address for address, _ in second) == Counter(emails)
     for _, message in second:

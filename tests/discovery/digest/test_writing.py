@@ -121,7 +121,7 @@ def test_both_parts_say_the_same() -> None:
 def test_the_plain_text_has_short_lines_and_whole_addresses() -> None:
     plain = part(mail(), "plain")
     long = [line for line in plain.splitlines() if len(line) > 78]
-    assert all("https://" in line for line in long)
+    assert [line for line in long if "https://" not in line] == []
     assert not re.search(r"[ \t]+$", plain.replace("-- \n", ""), re.MULTILINE)
     assert not re.search(r"\n{4,}", plain)
     assert "&amp;" not in plain
@@ -139,7 +139,7 @@ def test_nothing_in_a_mail_is_fetched_or_runs() -> None:
 def test_an_address_can_leave_by_one_click_over_https_alone() -> None:
     assert mail()["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     plain = mail(place=replace(PLACE, public_url="http://papers.lan"))
-    assert plain["List-Unsubscribe"].startswith("<http://papers.lan/unsubscribe/")
+    assert plain["List-Unsubscribe"].strip().startswith("<http://papers.lan/unsubscribe/")
     assert plain["List-Unsubscribe-Post"] is None
 
 

@@ -270,7 +270,7 @@ def _send_one(
         code, says = smtp.data(mail.content)
     except smtplib.SMTPDataError as error:
         # It did not even want to see it.
-        code, says = error.smtp_code, error.smtp_error
+        return _refused(engine, taken, error.smtp_code, error.smtp_error, now())
     except (OSError, smtplib.SMTPException) as error:
         digests.note_unknown(engine, taken, now(), f"broke while it was handed over: {error!r}")
         log.error("digest.unknown", digest=taken.id, reason=repr(error))

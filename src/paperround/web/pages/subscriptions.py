@@ -97,7 +97,8 @@ def subscribe(
 
     What it says is the same whatever is known of the address.
     """
-    given = {"kind": kind, "value": value, "mode": mode, "cadence": cadence, "email": email}
+    given: dict[str, Any] = {"kind": kind, "value": value, "mode": mode, "email": email}
+    given["cadence"] = cadence
     given |= {"zone": zone, "hour": hour, "weekday": weekday}
     reader, now = who(request).reader, utc_now()
     try:
