@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from paperround.catalogue.fetching import Fetcher
+from paperround.catalogue.fetching import Fetcher, _TransientError
 from paperround.errors import SourceError
 
 
@@ -183,6 +184,38 @@ def test_a_redirect_to_an_address_inside_is_refused(fetcher: Fetcher, to: str) -
         assert asked == []
         # So that the server that was never asked can end.
         fetcher.get(inside)
+
+
+def test_a_name_that_leads_inside_a_moment_later_is_not_looked_up_again(
+    fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookups: list[str] = []
+    connected: list[str] = []
+    really = socket.getaddrinfo
+
+    def rebinding(host: str, port: int, *args: Any, **options: Any) -> list[Any]:
+        if host != "rebinding.example":
+            return really(host, port, *args, **options)
+        lookups.append(host)
+        address = "1.1.1.1" if len(lookups) == 1 else "127.0.0.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    def connecting(address: tuple[str, int], *args: Any, **options: Any) -> socket.socket:
+        if address[0] == "127.0.0.1":
+            return connect(address, *args, **options)
+        connected.append(address[0])
+        raise ConnectionRefusedError
+
+    connect = socket.create_connection
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    monkeypatch.setattr(socket, "create_connection", connecting)
+    with answering(redirecting("http://rebinding.example/secret")) as (url, _):
+        answer, to = fetcher._once(url, {}, url)
+    assert (answer, to) == (None, "http://rebinding.example/secret")
+    with pytest.raises(_TransientError):
+        fetcher._once("http://rebinding.example/secret", {}, url)
+    assert connected == ["1.1.1.1"]
+    assert lookups == ["rebinding.example"]
 
 
 @pytest.mark.parametrize("to", ["file:///etc/passwd", "gopher://example.org/"])

@@ -109,8 +109,6 @@ class Fetcher:
             target = urljoin(url, to)
             if urlsplit(target).scheme not in ("http", "https"):
                 raise SourceError(f"{url}: it redirects to {target[:200]}, which is no web address")
-            if _origin(target) != _origin(origin):
-                _check_outside(target)
             url = target
         raise SourceError(f"{origin}: it redirects more than {_MAX_REDIRECTS} times")
 
@@ -124,13 +122,21 @@ class Fetcher:
             "accept-encoding": "gzip",
             **headers,
         }
+        is_elsewhere = _origin(url) != _origin(origin)
         try:
+            asked = httpx2.URL(url)
+            extensions: dict[str, str] = {}
+            if is_elsewhere:
+                # Looked up once: what was checked is what is connected to, whatever the name
+                # leads to a moment later. Its certificate is still held against the name.
+                sent["host"] = asked.netloc.decode("ascii")
+                extensions = {"sni_hostname": asked.host}
+                asked = asked.copy_with(host=_address_outside(url))
             with (
                 httpx2.Client(timeout=_TIMEOUT_S, trust_env=False) as client,
-                client.stream("GET", url, headers=sent) as response,
+                client.stream("GET", asked, headers=sent, extensions=extensions) as response,
             ):
-                if _origin(url) != _origin(origin):
-                    # The name may have led elsewhere when it was looked up a moment ago.
+                if is_elsewhere:
                     _check_peer(response, url)
                 if response.status_code == 304:
                     return None, None
@@ -221,14 +227,15 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port
 
 
-def _check_outside(url: str) -> None:
-    """Raises SourceError where a name leads to an address of this machine or its network."""
+def _address_outside(url: str) -> str:
+    """The address that a name leads to. Raises SourceError where any of its is inside."""
     try:
         found = socket.getaddrinfo(_host(url), urlsplit(url).port or 443, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:
         raise SourceError(f"{url[:200]}: a redirect to a host that cannot be found") from error
     for *_, address in found:
         _check_address(str(address[0]), url)
+    return str(found[0][4][0])
 
 
 def _check_peer(response: httpx2.Response, url: str) -> None:
