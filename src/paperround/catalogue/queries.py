@@ -102,6 +102,22 @@ def papers_by_key(connection: Connection, keys: Iterable[str]) -> dict[str, Pape
     return found
 
 
+def identifiers_of(connection: Connection, ids: Sequence[PaperId]) -> dict[PaperId, dict[str, str]]:
+    """What identifies each of the papers, by scheme (index: identifier.paper_id)."""
+    found: dict[PaperId, dict[str, str]] = {}
+    for start in range(0, len(ids), _CHUNK):
+        for row in connection.execute(
+            select(IdentifierTable.paper_id, IdentifierTable.scheme, IdentifierTable.value)
+            .where(
+                IdentifierTable.paper_id.in_(ids[start : start + _CHUNK]),
+                IdentifierTable.scheme != FORMER_KEY,
+            )
+            .order_by(IdentifierTable.scheme, IdentifierTable.value)
+        ):
+            found.setdefault(PaperId(row.paper_id), {})[row.scheme] = row.value
+    return found
+
+
 def reported_of(connection: Connection, paper_id: PaperId) -> list[Reported]:
     """What others reported of a paper, by task and data set (index: appearance.paper_id)."""
     table, said = ReportedTable, AppearanceTable

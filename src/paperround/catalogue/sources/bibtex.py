@@ -130,11 +130,24 @@ def _name(name: str) -> str:
     """The name in "Last, First" and "Last, Jr, First" as it is spoken."""
     if name.strip().lower() == "others":
         return ""
+    if _is_group(name.strip()):
+        # In braces of its own it is one name, comma or not.
+        return _plain(name)
     parts = [_plain(part) for part in name.split(",")]
     if len(parts) == 1:
         return parts[0]
     last, *middle, first = parts
     return " ".join(part for part in (first, last, *middle) if part)
+
+
+def _is_group(text: str) -> bool:
+    """Whether the brace at its beginning is closed by the one at its end."""
+    depth = 0
+    for place, sign in enumerate(text):
+        depth += (sign == "{") - (sign == "}")
+        if not depth:
+            return sign == "}" and place == len(text) - 1
+    return False
 
 
 def _published(fields: Mapping[str, str]) -> date | None:
