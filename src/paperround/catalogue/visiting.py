@@ -40,7 +40,16 @@ class Visit:
 
     def get_json(self, url: str) -> Any:
         """The JSON that an address answers with. Raises SourceError for anything else."""
+        found = self.find_json(url)
+        if found is None:
+            raise SourceError(f"{url}: status 404")
+        return found
+
+    def find_json(self, url: str) -> Any:
+        """The same; None where the server says that there is no such thing."""
         answer = self.get(url)
+        if answer.status == 404:
+            return None
         if answer.status != 200:
             said = " ".join(answer.body[:200].decode("utf-8", "replace").split())
             raise SourceError(f"{url}: status {answer.status}: {said}")

@@ -6,7 +6,7 @@ all. Searches go page by page with a cursor.
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from paperround.catalogue.records import Bookmark, Item, PaperRecord, Rejected
 from paperround.catalogue.sources.fields import (
@@ -62,6 +62,16 @@ def visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
         if is_last:
             return
         cursor = str(following)
+
+
+def find(name: str, visit: Visit) -> Iterator[Item]:
+    """The work of a DOI (`doi:10.…`) or of OpenAlex's own id (`W…`); a Rejected where none is."""
+    address = f"{visit.address(SOURCE, ADDRESS)}/works/{quote(name, safe=':/')}"
+    work = visit.find_json(address)
+    if work is None:
+        yield Rejected(name, "OpenAlex has no such work")
+    else:
+        yield from records_of([(name, work)], _record)
 
 
 def _record(value: object, place: str) -> PaperRecord:

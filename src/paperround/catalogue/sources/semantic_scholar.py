@@ -6,7 +6,7 @@ An answer about many ids holds null for those that it does not know.
 """
 
 from collections.abc import Iterator, Sequence
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from paperround.catalogue.records import Bookmark, Item, PaperRecord, Rejected
 from paperround.catalogue.sources.fields import (
@@ -59,6 +59,16 @@ def visit(arguments: Sequence[str], visit: Visit) -> Iterator[Item]:
         yield Bookmark(SOURCE, query, token)
         if token is None:
             return
+
+
+def find(name: str, visit: Visit) -> Iterator[Item]:
+    """The paper of a DOI (`DOI:10.…`) or of its own id; a Rejected where there is none."""
+    where = f"{visit.address(SOURCE, ADDRESS)}/paper/{quote(name, safe=':/')}"
+    paper = visit.find_json(f"{where}?{urlencode({'fields': _FIELDS})}")
+    if paper is None:
+        yield Rejected(name, "Semantic Scholar has no such paper")
+    else:
+        yield from records_of([(name, paper)], _record)
 
 
 def _record(value: object, place: str) -> PaperRecord:
