@@ -17,6 +17,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.low_level import Type
 
 from paperround.errors import PaperroundError, UsageError
+from paperround.readers.common_passwords import is_common
 
 MIN_PASSWORD = 10
 MAX_PASSWORD = 200
@@ -93,6 +94,8 @@ def check_password(password: str, *parts_of_account: str) -> None:
         raise UsageError(f"a password has at least {MIN_PASSWORD} characters; a sentence is good")
     if len(password) > MAX_PASSWORD:
         raise UsageError(f"a password has at most {MAX_PASSWORD} characters")
+    if is_common(password):
+        raise UsageError("that password is one of the most used; take words that belong to you")
     rest = _same_letters(password)
     for part in ("paperround", "password", *parts_of_account):
         if len(part) > 2:
