@@ -10,10 +10,13 @@ from paperround.catalogue.records import PaperId
 from paperround.db import Table, read, write
 from paperround.errors import UsageError
 from paperround.readers.accounts import delete_reader, suspend
+from paperround.readers.authorship import claim_authorship
+from paperround.readers.collections import add_collection, put_paper
 from paperround.readers.comments import add_comment
 from paperround.readers.export import EXPORTED, OF_SUBSCRIBER, export_reader
 from paperround.readers.queries import tokens_of
 from paperround.readers.records import Mark, Reader
+from paperround.readers.submissions import submit_address
 from paperround.readers.tables import ReaderTable, SubscriberTable
 from paperround.readers.tokens import (
     MAX_TOKENS,
@@ -109,14 +112,29 @@ def test_every_table_that_refers_to_readers_is_exported() -> None:
 def test_the_export_has_what_a_reader_gave_and_no_secret(
     engine: Engine, add: AddReader, paper: AddPaper
 ) -> None:
-    ada, one = add("ada", Role.MODERATOR), paper()
+    ada, one = add("ada", Role.MODERATOR), paper(authors=["Ada Ay"])
+    shelf = add_collection(engine, ada, "Mine", NOON)
+    put_paper(engine, ada, shelf.key, one, NOON, note="read §3")
+    submit_address(engine, ada, "2606.00007", NOON)
+    claim_authorship(engine, ada, "2606.00001", "Ada Ay", "my page", NOON)
     set_vote(engine, ada, one, True, NOON)
     set_mark(engine, ada, one, Mark.READ, NOON)
     add_comment(engine, ada, one, "Mine.", NOON)
     token = add_token(engine, ada, "script", ["read"], 9, NOON)
     with read(engine) as connection:
         found = export_reader(connection, ada)
-    assert set(found) == {"account", "runs", *EXPORTED, *OF_SUBSCRIBER}
+    assert set(found) == {"account", "runs", "collected", *EXPORTED, *OF_SUBSCRIBER}
+    assert found["collections"][0]["name"] == "Mine"
+    assert found["collected"] == [
+        {
+            "collection": shelf.key,
+            "paper": "2606.00001",
+            "note": "read §3",
+            "at": "2026-07-01T12:00:00+00:00",
+        }
+    ]
+    assert found["submissions"][0]["asked"] == "2606.00007"
+    assert found["authorships"][0]["author"] == "Ada Ay"
     assert found["votes"] == [{"paper": "2606.00001", "at": "2026-07-01T12:00:00+00:00"}]
     assert found["marks"][0]["mark"] == "read"
     assert found["comments"][0]["text"] == "Mine."
@@ -129,8 +147,12 @@ def test_the_export_has_what_a_reader_gave_and_no_secret(
 def test_nothing_that_refers_to_a_reader_is_left_of_one(
     engine: Engine, add: AddReader, paper: AddPaper
 ) -> None:
-    ada, one = add("ada"), paper()
+    ada, one = add("ada"), paper(authors=["Ada Ay"])
     add("admin", Role.ADMIN)
+    shelf = add_collection(engine, ada, "Mine", NOON)
+    put_paper(engine, ada, shelf.key, one, NOON, note="read §3")
+    submit_address(engine, ada, "2606.00007", NOON)
+    claim_authorship(engine, ada, "2606.00001", "Ada Ay", "my page", NOON)
     set_vote(engine, ada, one, True, NOON)
     set_mark(engine, ada, one, Mark.READ, NOON)
     add_comment(engine, ada, one, "Mine.", NOON)
@@ -143,4 +165,6 @@ def test_nothing_that_refers_to_a_reader_is_left_of_one(
             if "reader_id" in table.columns
             and connection.execute(table.select().where(table.c.reader_id == ada.id)).first()
         ]
+        collected = connection.execute(text("SELECT count(*) FROM collection_paper")).scalar_one()
     assert left == []
+    assert collected == 0

@@ -19,15 +19,16 @@ from paperround.catalogue.records import (
     Bookmark,
     Imported,
     Item,
+    PaperId,
     PaperRecord,
     Rejected,
     Removed,
 )
-from paperround.catalogue.storing import among, complete_bands, uses_bands
+from paperround.catalogue.storing import among, complete_bands, delete_papers, uses_bands
 from paperround.catalogue.tables import AppearanceTable, BookmarkTable
 from paperround.clock import utc_now
 from paperround.db import read, write
-from paperround.errors import NotFoundError
+from paperround.errors import NotFoundError, UsageError
 from paperround.log import get_logger
 
 # So many records are one transaction: enough that the disk's confirmation costs little each,
@@ -90,6 +91,48 @@ def import_records(
         seconds=round(done.seconds, 2),
     )
     return done
+
+
+def add_missing(engine: Engine, record: PaperRecord, now: datetime) -> tuple[PaperId, bool]:
+    """The paper that a record is, and whether it was added for it.
+
+    A paper that is here already stays exactly as it is: what somebody typed is no reason to change
+    it. Raises RecordError for a record that no paper can be made of.
+    """
+    record = cleaned(record)
+    _complete_bands(engine, [record], now)
+    with write(engine) as connection:
+        batch = Batch(connection, [record], now, [None])
+        (outcome,) = batch.merge()
+        paper = batch.paper_of(0)
+        if paper is None:
+            raise RecordError(_CONTRADICTING)
+        if outcome == "added":
+            batch.flush()
+        return PaperId(paper.id), outcome == "added"
+
+
+def remove_paper(connection: Connection, paper_id: PaperId, source: str) -> None:
+    """Removes a paper that only this source has, with all that stands under it.
+
+    Raises UsageError where another source has it too.
+    """
+    others = select(AppearanceTable.source).where(
+        AppearanceTable.paper_id == paper_id, AppearanceTable.source != source
+    )
+    if (other := connection.scalar(others.limit(1))) is not None:
+        raise UsageError(f"{other} has this paper too; it can't be taken out")
+    delete_papers(connection, [paper_id])
+
+
+def paper_called(connection: Connection, source: str, source_key: str) -> PaperId | None:
+    """The paper that a source calls so (index: primary key of appearance)."""
+    found = connection.scalar(
+        select(AppearanceTable.paper_id).where(
+            AppearanceTable.source == source, AppearanceTable.source_key == source_key
+        )
+    )
+    return None if found is None else PaperId(found)
 
 
 def split_paper(
@@ -157,16 +200,7 @@ def _import_batch(
     bookmarks = [item for item in batch if isinstance(item, Bookmark)]
     if not (records or removed or bookmarks):
         return Counter(), rejected
-    if any("arxiv" not in record.identifiers for record in records):
-        with read(engine) as connection:
-            needs_all = (
-                not uses_bands(connection) and Batch(connection, records, now).needs_all_bands()
-            )
-        # In steps of their own, so that nobody else waits while thousands of papers get theirs.
-        after: int | None = 0 if needs_all else None
-        while after is not None:
-            with write(engine) as connection:
-                after = complete_bands(connection, after)
+    _complete_bands(engine, records, now)
     with write(engine) as connection:
         merging = Batch(connection, records, now, digests)
         outcomes = merging.merge()
@@ -181,6 +215,21 @@ def _import_batch(
         for bookmark in bookmarks:
             _store_bookmark(connection, bookmark, now)
     return counts, rejected
+
+
+def _complete_bands(engine: Engine, records: Sequence[PaperRecord], now: datetime) -> None:
+    """Gives all papers their bands where a record without an arXiv id will be held against them.
+
+    In steps of their own, so that nobody else waits while thousands of papers get theirs.
+    """
+    if all("arxiv" in record.identifiers for record in records):
+        return
+    with read(engine) as connection:
+        needs_all = not uses_bands(connection) and Batch(connection, records, now).needs_all_bands()
+    after: int | None = 0 if needs_all else None
+    while after is not None:
+        with write(engine) as connection:
+            after = complete_bands(connection, after)
 
 
 def _sound(

@@ -47,6 +47,7 @@ _CATEGORY = re.compile(
 )
 _ASCII_KEPT = re.compile(r"[a-z0-9]+")
 _SLUG_CHARS = 60
+_ORGANISATION_CHARS = 80
 # Longer texts are no ids and no titles, whatever a file calls them.
 _LONGEST_CACHED = 1_000
 
@@ -116,6 +117,23 @@ def address_key(title: str) -> str:
         words.pop()
     slug = "-".join(words)[:_SLUG_CHARS] or "paper"
     return f"{slug}-{hashlib.sha256(title_key(title).encode()).hexdigest()[:8]}"
+
+
+def organisation_key(name: str | None) -> str | None:
+    """What stands in the address of an organisation's page: the words of its name.
+
+    Equal for two spellings that differ in accents, capitals or signs alone. A name without a
+    letter of ASCII is a hash of its own. None where there is no name.
+    """
+    if not name or not (key := title_key(name)):
+        return None
+    ascii_only = unicodedata.normalize("NFKD", plain_text(name)).encode("ascii", "ignore").decode()
+    words = re.findall(r"[a-z0-9]+", ascii_only.lower().replace("'", ""))
+    slug = "-".join(words)
+    if 0 < len(slug) <= _ORGANISATION_CHARS:
+        return slug
+    start = slug[: _ORGANISATION_CHARS - 20].strip("-") or "organisation"
+    return f"{start}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
 def arxiv_key(arxiv: str) -> str:

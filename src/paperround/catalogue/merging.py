@@ -93,6 +93,11 @@ class Batch:
             self._learn_bands(self._unmet())
         return [self._merge_one(i) for i in range(len(self._records))]
 
+    def paper_of(self, i: int) -> Known | None:
+        """The paper that a record became part of; None for one that was refused."""
+        record = self._records[i]
+        return self._by_appearance.get((record.source, record.source_key))
+
     def flush(self) -> None:
         """Writes what the merging changed."""
         living = list(self._papers.values())

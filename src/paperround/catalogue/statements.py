@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from paperround.catalogue.identity import arxiv_id, title_key
+from paperround.catalogue.identity import arxiv_id, organisation_key, title_key
 from paperround.catalogue.links import is_repository, links_in
 from paperround.catalogue.records import PaperRecord, ReportedResult
 from paperround.catalogue.text import plain_text
@@ -42,6 +42,8 @@ BEST_IDENTIFIED = (
     "pdf_url",
 )
 NEWEST = ("votes", "comments")
+# The source of what readers hand in themselves.
+READER = "reader"
 MAX_LINKS = 100
 # The columns that a statement has; the others of a paper are derived.
 SAID = (*BEST_IDENTIFIED, *NEWEST, "listed", "links", "withdrawn")
@@ -152,6 +154,10 @@ def derived(
 ) -> dict[str, Any]:
     """The columns with those that follow from the others."""
     values["day"] = values["listed"] or values["published"]
+    if not before or values["organisation"] != before["organisation"]:
+        values["organisation_key"] = organisation_key(values["organisation"])
+    else:
+        values["organisation_key"] = before["organisation_key"]
     if values["authors"]:
         values["author_count"] = len(values["authors"])
     if before and values["title"] == before["title"]:
@@ -217,8 +223,9 @@ def with_difference(
     return said
 
 
-def _rank(statement: Statement) -> tuple[bool, int]:
-    return bool(statement.identifiers), statement.number
+def _rank(statement: Statement) -> tuple[bool, bool, int]:
+    # What a reader typed gives way to every source.
+    return statement.source != READER, bool(statement.identifiers), statement.number
 
 
 def _number(statement: Statement) -> int:

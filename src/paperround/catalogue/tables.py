@@ -36,6 +36,8 @@ class PaperTable(Table):
     # Some sources tell the number of authors and not the names.
     author_count: Mapped[int | None]
     organisation: Mapped[str | None] = mapped_column(String(200))
+    # `identity.organisation_key`: what stands in the address of its organisation's page.
+    organisation_key: Mapped[str | None] = mapped_column(String(80))
     published: Mapped[date | None]
     # The first day on which a source listed it; a replacement never lists a paper again.
     listed: Mapped[date | None]
@@ -59,8 +61,12 @@ class PaperTable(Table):
     added_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
-    # Read backwards by the feed: the newest day first, the most votes first within a day.
-    __table_args__ = (Index("ix_paper_day", "day", "votes", "id"),)
+    __table_args__ = (
+        # Read backwards by the feed: the newest day first, the most votes first within a day.
+        Index("ix_paper_day", "day", "votes", "id"),
+        # The same for one organisation's papers.
+        Index("ix_paper_organisation_key", "organisation_key", "day", "id"),
+    )
 
 
 class IdentifierTable(Table):

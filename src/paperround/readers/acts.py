@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, select, update
 
-from paperround.readers.records import Reader
+from paperround.readers.records import Act, Reader
 from paperround.readers.tables import ActTable
 from paperround.runs.rights import THIS_MACHINE
 
@@ -29,3 +29,12 @@ def forget_name(connection: Connection, reader: Reader, instead: str) -> None:
     """Puts another word where the reader's name stands, by them and about them."""
     connection.execute(update(ActTable).where(ActTable.reader_id == reader.id).values(by=instead))
     connection.execute(update(ActTable).where(ActTable.on == reader.name).values(on=instead))
+
+
+def acts_before(connection: Connection, before: int | None, n: int) -> list[tuple[int, Act]]:
+    """At most n acts with their numbers, the last first, from before that one (index: primary)."""
+    query = select(ActTable.id, ActTable.at, ActTable.by, ActTable.act, ActTable.on, ActTable.note)
+    if before is not None:
+        query = query.where(ActTable.id < before)
+    rows = connection.execute(query.order_by(ActTable.id.desc()).limit(n))
+    return [(row.id, Act(row.at, row.by, row.act, row.on, row.note)) for row in rows]

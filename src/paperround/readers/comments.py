@@ -182,7 +182,7 @@ def check_may_edit(comment: Comment, now: datetime, window: timedelta) -> None:
 def checked_text(text: str) -> str:
     """The text as it is kept. Raises UsageError where there is none, or too much."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = "".join(c for c in text if c in "\n\t" or _is_text(c))
+    text = "".join(c for c in text if c in "\n\t" or is_text(c))
     text = "\n".join(line.rstrip() for line in text.split("\n")).strip()
     if not text:
         raise UsageError("an empty comment says nothing")
@@ -191,7 +191,7 @@ def checked_text(text: str) -> str:
     return text
 
 
-def _is_text(character: str) -> bool:
+def is_text(character: str) -> bool:
     """Whether it may stand in a comment: no control signs, none that turn the direction around."""
     return unicodedata.category(character) not in ("Cc", "Cs", "Co", "Cn") and not (
         "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"

@@ -12,6 +12,9 @@ from paperround.readers.records import Reader
 from paperround.readers.tables import (
     ActTable,
     ApiTokenTable,
+    AuthorshipTable,
+    CollectionPaperTable,
+    CollectionTable,
     CommentTable,
     DigestTable,
     IdentityTable,
@@ -20,6 +23,7 @@ from paperround.readers.tables import (
     ReaderTable,
     ReportTable,
     SessionTable,
+    SubmissionTable,
     SubscriberTable,
     SubscriptionTable,
     VoteTable,
@@ -38,6 +42,18 @@ EXPORTED: Mapping[str, tuple[type[Table], tuple[str, ...]]] = {
     "comments": (
         CommentTable,
         ("id", "paper_id", "parent_id", "text", "created_at", "edited_at", "hidden_because"),
+    ),
+    "collections": (
+        CollectionTable,
+        ("key", "name", "about", "visibility", "created_at", "changed_at"),
+    ),
+    "submissions": (
+        SubmissionTable,
+        ("kind", "asked", "state", "at", "ended_at", "reason", "n_rejected", "rejections"),
+    ),
+    "authorships": (
+        AuthorshipTable,
+        ("paper_id", "author", "note", "state", "asked_at", "decided_at", "because"),
     ),
     "reports": (ReportTable, ("comment_id", "reason", "at", "settled_at")),
     "digest": (
@@ -85,6 +101,20 @@ def export_reader(connection: Connection, reader: Reader) -> dict[str, Any]:
         )
         found[name] = [_plain(row._asdict()) for row in connection.execute(query)]
     _name_papers(connection, found["digests"])
+    collected = CollectionPaperTable
+    papers = (
+        select(
+            CollectionTable.key.label("collection"),
+            PaperTable.key.label("paper"),
+            collected.note,
+            collected.at,
+        )
+        .join(CollectionTable, CollectionTable.id == collected.collection_id)
+        .join(PaperTable, PaperTable.id == collected.paper_id)
+        .where(CollectionTable.reader_id == reader.id)
+        .order_by(CollectionTable.id, collected.position)
+    )
+    found["collected"] = [_plain(row._asdict()) for row in connection.execute(papers)]
     runs = select(RunTable.id, RunTable.slug, RunTable.scale, RunTable.state, RunTable.queued_at)
     found["runs"] = [
         _plain(row._asdict())

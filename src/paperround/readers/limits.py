@@ -36,6 +36,9 @@ LINKS = Limit("link", 30, timedelta(minutes=10))
 COMMENTS = Limit("comment", 20, timedelta(minutes=10))
 REPORTS = Limit("report", 20, timedelta(hours=1))
 VOTES = Limit("vote", 120, timedelta(minutes=10))
+COLLECTING = Limit("collect", 300, timedelta(minutes=10))
+SUBMISSIONS = Limit("submission", 20, timedelta(hours=1))
+AUTHORSHIPS = Limit("authorship", 10, timedelta(days=1))
 
 # So many sign-ins may fail before the next one waits; from an address, where a whole office may
 # sit, more of them.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from paperround.catalogue.records import PaperId
+from paperround.catalogue.records import Paper, PaperId
 from paperround.runs.rights import Role
 
 
@@ -110,6 +110,94 @@ class Reported:
     paper_title: str
     reasons: tuple[str, ...]
     first_at: datetime
+
+
+class Visibility(StrEnum):
+    """Who may see a collection: its owner, whoever has its address, or all."""
+
+    PRIVATE = "private"
+    LINK = "link"
+    PUBLIC = "public"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Papers that a reader keeps together."""
+
+    id: int
+    key: str
+    reader_id: int
+    owner: str
+    name: str
+    about: str
+    visibility: Visibility
+    created_at: datetime
+    changed_at: datetime
+    n_papers: int
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A paper in a collection; `position` grows along the list and is no place in it."""
+
+    paper: Paper
+    position: int
+    note: str
+    at: datetime
+
+
+class SubmissionKind(StrEnum):
+    """How a paper was handed in."""
+
+    ADDRESS = "address"
+    BIBTEX = "bibtex"
+    BY_HAND = "by-hand"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a reader handed in, and what became of it; `state` is waiting, working, done, failed.
+
+    `papers` has the key and title of each paper that it named, and whether it added it.
+    """
+
+    id: int
+    reader_id: int | None
+    reader: str | None
+    kind: SubmissionKind
+    asked: str
+    collection: str | None
+    state: str
+    at: datetime
+    ended_at: datetime | None
+    reason: str
+    n_rejected: int
+    rejections: tuple[tuple[str, str], ...]
+    papers: tuple[tuple[str, str, bool], ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is still to become of it."""
+        return self.state in ("waiting", "working")
+
+
+@dataclass(frozen=True)
+class Authorship:
+    """A reader's word that they are an author of a paper; `state` says what was made of it."""
+
+    id: int
+    paper_id: PaperId
+    paper_key: str
+    paper_title: str
+    reader_id: int
+    reader: str
+    author: str
+    note: str
+    # asked, confirmed, refused, revoked
+    state: str
+    asked_at: datetime
+    decided_at: datetime | None
+    because: str
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The schema of readers: accounts and how they sign in, votes, comments, tokens, mail, digests."""
+"""The schema of readers: accounts, votes, comments, collections, submissions, mail, digests."""
 
 from datetime import date, datetime
 
@@ -210,6 +210,111 @@ class ReportTable(Table):
     reason: Mapped[str] = mapped_column(Text)
     at: Mapped[datetime] = mapped_column(UtcDateTime)
     settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+
+
+class CollectionTable(Table):
+    """Papers that a reader keeps together, in an order of their own."""
+
+    __tablename__ = "collection"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    # What stands in its address: random, so that one that is not public is not found by counting.
+    key: Mapped[str] = mapped_column(String(16), unique=True)
+    reader_id: Mapped[int] = mapped_column(ForeignKey("reader.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(120))
+    about: Mapped[str] = mapped_column(Text)
+    # private, link, public
+    visibility: Mapped[str] = mapped_column(String(10))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # When a paper came, went or moved, or its name changed.
+    changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (Index("ix_collection_visibility", "visibility", "changed_at", "id"),)
+
+
+class CollectionPaperTable(Table):
+    """A paper in a collection, and its owner's note on it."""
+
+    __tablename__ = "collection_paper"
+
+    collection_id: Mapped[int] = mapped_column(
+        ForeignKey("collection.id", ondelete="CASCADE"), primary_key=True
+    )
+    paper_id: Mapped[int] = mapped_column(
+        ForeignKey("paper.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    # Grows along the list; what was taken out leaves a gap.
+    position: Mapped[int]
+    note: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (Index("ix_collection_paper_position", "collection_id", "position"),)
+
+
+class SubmissionTable(Table):
+    """What a reader handed in: an address to be fetched, a bibliography, or a paper by hand."""
+
+    __tablename__ = "submission"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    # Nothing once the reader has gone: the papers stay.
+    reader_id: Mapped[int | None] = mapped_column(
+        ForeignKey("reader.id", ondelete="SET NULL"), index=True
+    )
+    # address, bibtex, by-hand
+    kind: Mapped[str] = mapped_column(String(10))
+    # As it was handed in; a paper by hand as JSON.
+    asked: Mapped[str] = mapped_column(Text)
+    # Where a bibliography's papers go beside the catalogue.
+    collection_id: Mapped[int | None] = mapped_column(
+        ForeignKey("collection.id", ondelete="SET NULL"), index=True
+    )
+    # waiting, working, done, failed
+    state: Mapped[str] = mapped_column(String(10), index=True)
+    attempts: Mapped[int] = mapped_column(default=0)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # Why it failed.
+    reason: Mapped[str] = mapped_column(Text, default="")
+    n_rejected: Mapped[int] = mapped_column(default=0)
+    # The first of them: [place, reason].
+    rejections: Mapped[list[list[str]]] = mapped_column(JSON, default=list)
+
+
+class SubmittedTable(Table):
+    """A paper that a submission named: added by it, or found in the catalogue."""
+
+    __tablename__ = "submitted"
+
+    submission_id: Mapped[int] = mapped_column(
+        ForeignKey("submission.id", ondelete="CASCADE"), primary_key=True
+    )
+    paper_id: Mapped[int] = mapped_column(
+        ForeignKey("paper.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    is_new: Mapped[bool]
+
+
+class AuthorshipTable(Table):
+    """A reader's word that they are one of a paper's authors, and what a moderator made of it."""
+
+    __tablename__ = "authorship"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    paper_id: Mapped[int] = mapped_column(ForeignKey("paper.id", ondelete="CASCADE"))
+    reader_id: Mapped[int] = mapped_column(ForeignKey("reader.id", ondelete="CASCADE"), index=True)
+    # As the paper has the name.
+    author: Mapped[str] = mapped_column(String(200))
+    # How a moderator can tell that it is so.
+    note: Mapped[str] = mapped_column(Text)
+    # asked, confirmed, refused, revoked
+    state: Mapped[str] = mapped_column(String(10), index=True)
+    asked_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # What the moderator wrote who decided last.
+    because: Mapped[str] = mapped_column(Text, default="", server_default="")
+
+    __table_args__ = (UniqueConstraint("paper_id", "reader_id"),)
 
 
 class ActTable(Table):

@@ -28,6 +28,10 @@ class Scope(StrEnum):
     COMMENT = "comment"
     RUN = "run"
     SUBSCRIBE = "subscribe"
+    COLLECT = "collect"
+    SUBMIT = "submit"
+    MODERATE = "moderate"
+    ADMIN = "admin"
 
 
 def add_token(
