@@ -150,6 +150,8 @@ class Settings(BaseSettings):
     proxies: tuple[str, ...] = ()
     # Who may have an account: everybody, who is invited, or whom an admin adds by a command.
     sign_up: Literal["open", "invitation", "closed"] = "invitation"
+    # How many searches a minute one network address or reader may make; 0 for any number.
+    searches_per_minute: int = Field(default=60, ge=0)
     # How long a comment may be changed by who wrote it.
     comment_edit_minutes: int = Field(default=30, ge=0)
     mail: MailServer | None = None

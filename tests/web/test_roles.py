@@ -8,6 +8,10 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from paperround.clock import utc_now
+from paperround.db import read
+from paperround.readers.queries import reader_by_name
+from paperround.readers.tokens import Scope, add_token
 from paperround.runs.rights import Role
 from paperround.web import access
 from paperround.web.app import ROUTERS
@@ -19,6 +23,8 @@ PARTS = {
     "{run_id}": "01ARZ3NDEKTSV4RRFFQ69G5FAV",
     "{slug}": "little",
     "{claim_id}": "faster",
+    "{mark}": "read",
+    "{form}": "bib",
 }
 
 
@@ -52,6 +58,39 @@ def test_a_route_without_a_rule_is_refused(app: FastAPI) -> None:
     assert "open to all" not in answer.text
 
 
+def path_of(route: str) -> str:
+    """An address of the route."""
+    address = route.partition(" ")[2]
+    return re.sub(r"\{[^}]+\}", lambda part: PARTS.get(part[0], "7"), address)
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_every_route_of_the_api_is_open_to_just_the_roles_of_its_rule(
+    visit: Callable[..., TestClient], sign_in: SignIn, role: Role
+) -> None:
+    sign_in("somebody")
+    client, order = visit(), list(Role)
+    if role is not Role.VISITOR:
+        app = sign_in("asks", role).app
+        engine = app.state.site.engine  # type: ignore[attr-defined]
+        with read(engine) as connection:
+            reader = reader_by_name(connection, "asks")
+        assert reader is not None
+        token = add_token(engine, reader, "all", list(Scope), 9, utc_now())
+        client.headers["Authorization"] = f"Bearer {token}"
+    wrong = []
+    for route, (least, _) in access.API_ROUTES.items():
+        answer = client.request(route.partition(" ")[0], path_of(route))
+        is_shut = answer.status_code == 401 or f"is for {least}s" in answer.text
+        if is_shut != (order.index(role) < order.index(least)):
+            wrong.append((route, answer.status_code, answer.text[:200]))
+        assert answer.status_code < 500, route
+        if answer.status_code >= 400:
+            assert answer.headers["content-type"] == "application/problem+json", route
+            assert answer.json()["status"] == answer.status_code, route
+    assert wrong == []
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_every_route_is_open_to_just_the_roles_of_its_rule(
     app: FastAPI, visit: Callable[..., TestClient], sign_in: SignIn, role: Role
@@ -61,8 +100,7 @@ def test_every_route_is_open_to_just_the_roles_of_its_rule(
     order = list(Role)
     wrong = []
     for route, least in access.PAGES.items():
-        method, _, address = route.partition(" ")
-        path = re.sub(r"\{[^}]+\}", lambda part: PARTS.get(part[0], "7"), address)
+        method, path = route.partition(" ")[0], path_of(route)
         # Posts go without a key: whoever passes the table is stopped right after it.
         answer = client.request(method, path, headers={"Origin": "http://localhost:8000"})
         is_shut = (

@@ -146,8 +146,12 @@ def is_running(connection: Connection) -> bool:
     return connection.execute(running).first() is not None
 
 
-def recent_runs(connection: Connection, slug: str | None = None, n: int = 20) -> list[RunView]:
+def recent_runs(
+    connection: Connection, slug: str | None = None, n: int = 20, before: str | None = None
+) -> list[RunView]:
     """The newest runs of one paper or of all, the last queued first, without their records.
+
+    `before` is a run's id, from behind which the list goes on.
 
     An id begins with its time, so the order stands on the primary key, or on ix_run_slug.
     """
@@ -159,6 +163,8 @@ def recent_runs(connection: Connection, slug: str | None = None, n: int = 20) ->
     )
     if slug is not None:
         query = query.where(RunTable.slug == slug)
+    if before is not None:
+        query = query.where(RunTable.id < before)
     return [_view(connection, row, None) for row in connection.execute(query).all()]
 
 

@@ -201,18 +201,26 @@ def view_of(
 
 
 def results_kept(
-    connection: Connection, slugs: Sequence[str] | None = None, scale: Scale | None = None
+    connection: Connection,
+    slugs: Sequence[str] | None = None,
+    scale: Scale | None = None,
+    after: str | None = None,
+    n: int | None = None,
 ) -> list[ResultView]:
     """The results of these papers, or of all, in the order in which they came. On ix_result_card.
 
-    A digest is read once by a process, as results never change.
+    At most n of them, from behind the result with the id `after`. A digest is read once by a
+    process, as results never change.
     """
     query = select(*_COLUMNS).order_by(ResultTable.number)
     if slugs is not None:
         query = query.where(ResultTable.slug.in_(slugs))
     if scale is not None:
         query = query.where(ResultTable.scale == scale.value)
-    rows = connection.execute(query).all()
+    if after is not None:
+        last = select(ResultTable.number).where(ResultTable.id == after).scalar_subquery()
+        query = query.where(ResultTable.number > last)
+    rows = connection.execute(query.limit(n)).all()
     return _views(connection, rows)
 
 

@@ -23,19 +23,30 @@ from paperround.runs.rooms import InstalledRooms, Room
 from paperround.settings import Settings
 from paperround.verdicts import papers_with
 from paperround.web import access, failures, guard
+from paperround.web.api import admin as api_admin
 from paperround.web.api import claims as api_claims
+from paperround.web.api import collections as api_collections
+from paperround.web.api import moderation as api_moderation
+from paperround.web.api import organisations as api_organisations
 from paperround.web.api import papers as api_papers
 from paperround.web.api import readers as api_readers
 from paperround.web.api import runs as api_runs
+from paperround.web.api import submissions as api_submissions
 from paperround.web.api import subscriptions as api_subscriptions
+from paperround.web.buckets import Buckets
+from paperround.web.description import describe_problems
 from paperround.web.pages import (
     accounts,
+    admin,
+    authorship,
     claims,
+    collections,
     comments,
     feed,
     feeds,
     me,
     openid,
+    organisations,
     papers,
     plain,
     results,
@@ -43,6 +54,7 @@ from paperround.web.pages import (
     runs,
     search,
     sources,
+    submissions,
     subscriptions,
     votes,
 )
@@ -58,6 +70,11 @@ ROUTERS: Sequence[tuple[APIRouter, str]] = (
     (api_readers.router, access.API),
     (api_readers.trending_router, access.API),
     (api_subscriptions.router, access.API),
+    (api_collections.router, access.API),
+    (api_submissions.router, access.API),
+    (api_moderation.router, access.API),
+    (api_organisations.router, access.API),
+    (api_admin.router, access.API),
     (api_papers.router, access.API),
     (api_runs.router, access.API),
     (api_claims.router, access.API),
@@ -67,7 +84,8 @@ ROUTERS: Sequence[tuple[APIRouter, str]] = (
         for page in (
             # Their addresses end like a feed's: before those that take any ending.
             *(feeds, feed, search, runnable, runs, claims, results, sources, accounts, openid, me),
-            *(votes, comments, subscriptions),
+            *(votes, comments, subscriptions, collections, submissions, authorship),
+            *(organisations, admin),
             *(papers, plain),
         )
     ),
@@ -112,6 +130,7 @@ def create_app(
         worker=worker,
         hosts=frozenset([*hosts, *_public_host(settings)]),
         installed=installed,
+        searches=_searches(settings),
     )
 
     @asynccontextmanager
@@ -141,12 +160,18 @@ def create_app(
         app.include_router(router, prefix=prefix, include_in_schema=prefix == access.API)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     failures.install(app)
+    describe_problems(app)
     app.add_middleware(_Gate)
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM_BYTES)
     app.add_middleware(_KeptStaticFiles)
     app.add_middleware(guard.HeadAsGet)
     app.add_middleware(guard.SecurityHeaders)
     return app
+
+
+def _searches(settings: Settings) -> Buckets | None:
+    per_minute = settings.searches_per_minute
+    return Buckets(per_minute, burst=max(10, per_minute // 2)) if per_minute else None
 
 
 def _public_host(settings: Settings) -> list[str]:
@@ -167,7 +192,7 @@ class _Gate:
             try:
                 guard.check_host(request.headers, local_only=site.local_only, hosts=site.hosts)
                 if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
-                    guard.check_post(request.headers)
+                    guard.check_post(request.headers, scope["path"])
             except (UsageError, ForbiddenError) as error:
                 await failures.answer(request, error)(scope, receive, send)
                 return

@@ -32,6 +32,8 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 # A proxy on this machine makes the whole world look local; it leaves one of these behind.
 _PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 _MAX_BODY_BYTES = 64 * 1024
+# A bibliography with what a form or JSON wraps around it.
+_MAX_BIBTEX_BYTES = (1 << 20) + (256 << 10)
 
 
 class SecurityHeaders:
@@ -98,7 +100,7 @@ def check_host(headers: Headers, *, local_only: bool, hosts: Collection[str]) ->
     raise UsageError(f"this server does not go by the name '{name[:100]}'")
 
 
-def check_post(headers: Headers) -> None:
+def check_post(headers: Headers, path: str = "") -> None:
     """Raises ForbiddenError for a post that another site's page sent, UsageError for a large one.
 
     Browsers say where a post comes from; a client that says nothing is no browser, and no page
@@ -110,8 +112,9 @@ def check_post(headers: Headers) -> None:
     ):
         raise ForbiddenError("this was sent by a page of another site, and nothing was done")
     length = headers.get("content-length", "0")
-    if "transfer-encoding" in headers or not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
-        raise UsageError(f"a body is sent with its length, at most {_MAX_BODY_BYTES} bytes")
+    most = _MAX_BIBTEX_BYTES if path.endswith("/bibtex") else _MAX_BODY_BYTES
+    if "transfer-encoding" in headers or not length.isdecimal() or int(length) > most:
+        raise UsageError(f"a body is sent with its length, at most {most} bytes")
 
 
 def why_not_this_machine(request: Request, *, local_only: bool) -> str:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from paperround.catalogue.identity import organisation_key
 from paperround.catalogue.records import Paper
 from paperround.runs.queries import tally_of
 from paperround.web import claims, tex, wording
@@ -102,6 +103,8 @@ def environment() -> Environment:
         readme=readme_html,
         scheme_name=wording.scheme_name,
         slug=wording.slug,
+        organisation_key=organisation_key,
+        pair=lambda value: (value, value),
     )
     made.globals.update(
         static=static_address,

@@ -13,6 +13,7 @@ from paperround.readers.openid import Discovery
 from paperround.readers.secrets import place_key
 from paperround.runs.rooms import InstalledRooms, Room
 from paperround.settings import Settings
+from paperround.web.buckets import Buckets
 from paperround.web.conditional import SeenAnswers
 
 
@@ -32,6 +33,8 @@ class Site:
     installed: InstalledRooms = field(default_factory=InstalledRooms)
     # What the provider of OpenID Connect says of itself.
     discovery: Discovery = field(default_factory=Discovery)
+    # How fast somebody may search; None for as fast as they like.
+    searches: Buckets | None = None
     # Since when feeds have had the content that they have.
     seen_answers: SeenAnswers = field(default_factory=SeenAnswers)
 

@@ -12,6 +12,7 @@ from paperround.runs.card import Scale
 from paperround.runs.comparison import compare_results
 from paperround.runs.records import find_result, results_kept
 from paperround.runs.results import Result
+from paperround.web.api.cursors import next_address
 from paperround.web.api.shapes import PROBLEMS
 from paperround.web.claims import Descending, FilterAsked, SortAsked, chosen_rows
 from paperround.web.site import Site, SiteHere
@@ -71,9 +72,13 @@ class BoardOut(BaseModel):
 
 
 class ResultsOut(BaseModel):
-    """The results that this place knows of, in the order in which they came, without records."""
+    """A page of the results that this place knows of, in the order in which they came.
+
+    `next` is the address of the following page, null on the last.
+    """
 
     results: list[dict[str, Any]]
+    next: str | None
 
 
 @router.get("/claims")
@@ -92,15 +97,26 @@ def list_results(
     site: SiteHere,
     slug: Annotated[str | None, Query(max_length=60, examples=["copyspec"])] = None,
     scale: Annotated[str | None, Query(max_length=10, examples=["quick"])] = None,
+    cursor: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 100,
 ) -> ResultsOut:
     """The results of a paper or of all: measured here, shipped, or imported."""
     if scale is not None and scale not in set(Scale):
         raise UsageError(f"no scale '{scale}'; there are {', '.join(Scale)}")
     with read(site.engine) as connection:
         views = results_kept(
-            connection, None if slug is None else [slug], None if scale is None else Scale(scale)
+            connection,
+            None if slug is None else [slug],
+            None if scale is None else Scale(scale),
+            after=cursor,
+            n=limit + 1,
         )
-    return ResultsOut(results=[view.to_json() for view in views])
+    shown, follows = views[:limit], None
+    if len(views) > limit:
+        asked = {"slug": slug, "scale": scale}
+        given = {name: value for name, value in asked.items() if value is not None}
+        follows = next_address("results", shown[-1].id, limit, **given)
+    return ResultsOut(results=[view.to_json() for view in shown], next=follows)
 
 
 @router.get("/results/{result_id}")

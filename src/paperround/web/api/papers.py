@@ -17,6 +17,7 @@ from paperround.errors import NotFoundError
 from paperround.web import claims
 from paperround.web.api.shapes import (
     PROBLEMS,
+    TOO_OFTEN,
     FeedOut,
     HitOut,
     PaperDetailOut,
@@ -26,6 +27,7 @@ from paperround.web.api.shapes import (
     RunnablesOut,
     SearchOut,
 )
+from paperround.web.pace import Paced
 from paperround.web.queries import ids_added_before
 from paperround.web.site import SiteHere
 from paperround.web.voting import counted
@@ -102,9 +104,10 @@ def get_paper(site: SiteHere, key: Annotated[str, Path(examples=["2312.00858"])]
     return PaperDetailOut.of_detail(detail, site.rooms_by_paper.get(key))
 
 
-@router.get("/search")
+@router.get("/search", responses=TOO_OFTEN)
 def search(
     site: SiteHere,
+    paced: Paced,
     q: Annotated[str, Query(min_length=1, examples=["sequential redundancy"])],
     mode: Annotated[Mode, Query(examples=["both"])] = "both",
     order: Annotated[SearchOrder, Query(examples=["relevance"])] = "relevance",

@@ -5,7 +5,6 @@ A reader's own things are opened by a token (`Authorization: Bearer …`), never
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy import Connection
@@ -16,8 +15,9 @@ from paperround.clock import utc_now
 from paperround.db import read
 from paperround.discovery import trending as formula
 from paperround.discovery.periods import Period
-from paperround.errors import NotFoundError, UsageError
+from paperround.errors import NotFoundError
 from paperround.readers import comments as actions
+from paperround.readers.export import export_reader
 from paperround.readers.queries import (
     comment_by_id,
     comments_after,
@@ -27,8 +27,10 @@ from paperround.readers.queries import (
 )
 from paperround.readers.records import Comment, Mark, Reader
 from paperround.readers.votes import set_mark, set_vote
+from paperround.web.api.cursors import dated, next_address, read_dated, read_number
 from paperround.web.api.shapes import (
     PROBLEMS,
+    TOO_OFTEN,
     CommentAsked,
     CommentOut,
     CommentsOut,
@@ -50,7 +52,7 @@ from paperround.web.voting import counted
 REFUSED: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "No token, or one that is not valid"},
     403: {"model": Problem, "description": "The token or the reader may not do this"},
-    429: {"model": Problem, "description": "Too often; Retry-After says when again"},
+    **TOO_OFTEN,
 }
 _PAGE = 30
 _MAX_PAGE = 200
@@ -99,13 +101,20 @@ def get_me(reader: ReaderHere, visitor: VisitorHere) -> MeOut:
     )
 
 
+@router.get("/me/export")
+def get_export(site: SiteHere, reader: ReaderHere) -> dict[str, Any]:
+    """Everything that is kept of the reader."""
+    with read(site.engine) as connection:
+        return export_reader(connection, reader)
+
+
 @router.get("/me/votes")
 def list_votes(
     site: SiteHere, reader: ReaderHere, cursor: Cursor = None, limit: Limit = _PAGE
 ) -> DatedPapersOut:
     """The papers that the reader votes for, the last vote first."""
     with read(site.engine) as connection:
-        rows = papers_voted(connection, reader.id, _place(cursor), limit + 1)
+        rows = papers_voted(connection, reader.id, read_dated(cursor), limit + 1)
         return _dated(connection, rows, "me/votes", limit)
 
 
@@ -115,7 +124,7 @@ def list_marks(
 ) -> DatedPapersOut:
     """The papers that the reader has marked so, the last first."""
     with read(site.engine) as connection:
-        rows = papers_marked(connection, reader.id, mark, _place(cursor), limit + 1)
+        rows = papers_marked(connection, reader.id, mark, read_dated(cursor), limit + 1)
         return _dated(connection, rows, f"me/marks/{mark.value}", limit)
 
 
@@ -125,7 +134,7 @@ def list_own_comments(
 ) -> CommentsOut:
     """The reader's comments, the newest first."""
     with read(site.engine) as connection:
-        found = comments_of(connection, reader.id, _number(cursor), limit + 1)
+        found = comments_of(connection, reader.id, read_number(cursor), limit + 1)
         return _comments(connection, found, reader, "me/comments", limit)
 
 
@@ -166,7 +175,7 @@ def list_comments(
     """The comments on a paper, the earliest first; hidden ones without their text."""
     paper = _paper(site, key)
     with read(site.engine) as connection:
-        found = comments_after(connection, paper.id, _number(cursor) or 0, limit + 1)
+        found = comments_after(connection, paper.id, read_number(cursor) or 0, limit + 1)
         return _comments(connection, found, visitor.reader, f"papers/{paper.key}/comments", limit)
 
 
@@ -240,7 +249,7 @@ def _comments(
     keys = {paper.id: paper.key for paper in papers_by_id(connection, ids)}
     follows = None
     if len(found) > limit:
-        follows = _next(what, str(shown[-1].id), limit)
+        follows = next_address(what, str(shown[-1].id), limit)
     return CommentsOut(
         comments=[CommentOut.of(comment, keys[comment.paper_id], reader) for comment in shown],
         next=follows,
@@ -255,34 +264,8 @@ def _dated(
     follows = None
     if len(rows) > limit:
         paper_id, at = shown[-1]
-        follows = _next(what, f"{at.isoformat()},{paper_id}", limit)
+        follows = next_address(what, dated(at, paper_id), limit)
     return DatedPapersOut(
         papers=[DatedPaperOut(at=at, paper=PaperOut.of(papers[i])) for i, at in shown],
         next=follows,
     )
-
-
-def _next(what: str, cursor: str, limit: int) -> str:
-    return f"/api/v1/{what}?{urlencode({'cursor': cursor, 'limit': limit})}"
-
-
-def _place(cursor: str | None) -> tuple[datetime, int] | None:
-    """The moment and the paper that a cursor names."""
-    if cursor is None:
-        return None
-    try:
-        at, _, number = cursor.partition(",")
-        place = datetime.fromisoformat(at), int(number)
-    except ValueError as error:
-        raise UsageError("this cursor is not one of ours; start again without it") from error
-    if place[0].tzinfo is None or not 0 <= place[1] < 2**53:
-        raise UsageError("this cursor is not one of ours; start again without it")
-    return place
-
-
-def _number(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 16):
-        raise UsageError("this cursor is not one of ours; start again without it")
-    return int(cursor)

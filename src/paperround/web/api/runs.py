@@ -8,6 +8,7 @@ from paperround.db import read
 from paperround.errors import NotFoundError
 from paperround.runs.actions import cancel_run, queue_run
 from paperround.runs.queries import recent_runs, run_by_id
+from paperround.web.api.cursors import next_address
 from paperround.web.api.shapes import PROBLEMS, Problem, RunAsked, RunOut, RunsOut
 from paperround.web.site import Site, SiteHere
 from paperround.web.visitors import who_asks
@@ -25,12 +26,17 @@ RunId = Annotated[str, Path(max_length=26)]
 def list_runs(
     site: SiteHere,
     slug: Annotated[str | None, Query(max_length=60, examples=["copyspec"])] = None,
+    cursor: Annotated[str | None, Query(max_length=26)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 20,
 ) -> RunsOut:
-    """The latest runs, of one paper or of all."""
+    """The runs of one paper or of all, the last queued first."""
     with read(site.engine) as connection:
-        found = recent_runs(connection, slug, limit)
-    return RunsOut(runs=[RunOut.of(run) for run in found])
+        found = recent_runs(connection, slug, limit + 1, before=cursor)
+    shown, follows = found[:limit], None
+    if len(found) > limit:
+        asked = {"slug": slug} if slug else {}
+        follows = next_address("runs", shown[-1].id, limit, **asked)
+    return RunsOut(runs=[RunOut.of(run) for run in shown], next=follows)
 
 
 @router.post("/runs", status_code=202, responses=_FORBIDDEN)

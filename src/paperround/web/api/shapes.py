@@ -29,6 +29,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is no such thing"},
 }
 
+TOO_OFTEN: dict[int | str, dict[str, Any]] = {
+    429: {"model": Problem, "description": "Too often; Retry-After says when again"},
+}
+
 
 class PaperOut(BaseModel):
     """A paper. `title` is plain words, `title_latex` is as the source has it."""
@@ -248,9 +252,10 @@ class RunOut(BaseModel):
 
 
 class RunsOut(BaseModel):
-    """The latest runs, the last queued first, without their records."""
+    """A page of runs, without their records; `next` is the address of the following page."""
 
     runs: list[RunOut]
+    next: str | None
 
 
 def _paper_fields(paper: Paper) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from paperround.clock import utc_now
 from paperround.db import read
 from paperround.errors import ForbiddenError, NotFoundError, PaperroundError
 from paperround.readers import comments as actions
+from paperround.readers.authorship import authorships_in, latest_confirmed
 from paperround.readers.queries import latest_acts, open_reports
 from paperround.readers.records import Comment
 from paperround.web.remarks import show
@@ -20,6 +21,8 @@ from paperround.web.site import Site, SiteHere
 from paperround.web.visitors import ReaderHere, who
 
 router = APIRouter()
+
+_AUTHORSHIPS = 50
 
 # A little more than a comment may have, so that a long one is told how long it is.
 Text = Annotated[str, Form(max_length=20_000)]
@@ -128,6 +131,8 @@ def moderation(request: Request, site: SiteHere) -> Response:
     """What readers have reported, and what moderators and admins did."""
     with read(site.engine) as connection:
         reports, acts = open_reports(connection), latest_acts(connection)
+        asked = authorships_in(connection, "asked", None, _AUTHORSHIPS)
+        confirmed = latest_confirmed(connection, _AUTHORSHIPS)
     reader = who(request).reader
     return render(
         request,
@@ -136,6 +141,8 @@ def moderation(request: Request, site: SiteHere) -> Response:
         section="moderation",
         reports=[(reported, show(reported.comment, reader)) for reported in reports],
         acts=acts,
+        asked=asked,
+        confirmed=confirmed,
     )
 
 

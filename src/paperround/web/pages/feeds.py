@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from paperround.catalogue.organisations import organisation_by_key, papers_of_organisation
 from paperround.catalogue.queries import paper_by_key
 from paperround.clock import utc_now
 from paperround.db import read
@@ -26,6 +27,7 @@ from paperround.web.feeds import (
     paper_entry,
     subject_listing,
 )
+from paperround.web.pace import Paced
 from paperround.web.site import Site, SiteHere
 
 router = APIRouter()
@@ -97,6 +99,7 @@ def trending(
 def search(
     request: Request,
     site: SiteHere,
+    paced: Paced,
     form: str,
     q: Annotated[str, Query(min_length=1, max_length=5000)],
     mode: Mode = "both",
@@ -111,15 +114,29 @@ def search(
 
 
 @router.get("/categories/{name}.{form}")
-def category(request: Request, site: SiteHere, name: str, form: str) -> Response:
+def category(request: Request, site: SiteHere, paced: Paced, name: str, form: str) -> Response:
     """The newest papers of a category: `/categories/cs.CL.atom`."""
     return _subject(request, site, Kind.CATEGORY, name, form)
 
 
 @router.get("/authors/{name}.{form}")
-def author(request: Request, site: SiteHere, name: str, form: str) -> Response:
+def author(request: Request, site: SiteHere, paced: Paced, name: str, form: str) -> Response:
     """The newest papers of an author: `/authors/Ada Ay.atom`."""
     return _subject(request, site, Kind.AUTHOR, name, form)
+
+
+@router.get("/organisations/{organisation}.{form}")
+def organisation(request: Request, site: SiteHere, organisation: str, form: str) -> Response:
+    """The newest papers of an organisation: `/organisations/google-deepmind.atom`."""
+    checked_form(form)
+    with read(site.engine) as connection:
+        found = organisation_by_key(connection, organisation)
+        if found is None:
+            raise NotFoundError(f"no paper here is of an organisation '{organisation[:80]}'")
+        papers = papers_of_organisation(connection, found.key, None, MAX_ENTRIES)
+    where = f"/organisations/{found.key}"
+    entries = tuple(paper_entry(paper) for paper in papers)
+    return feed_response(request, site, Listing(found.name, where, where, entries), form)
 
 
 @router.get("/papers/{key:path}/comments.{form}")

@@ -38,6 +38,10 @@ _SCOPES = (
     (Scope.COMMENT, "Comment"),
     (Scope.RUN, "Start and cancel runs"),
     (Scope.SUBSCRIBE, "Change what you get by mail"),
+    (Scope.COLLECT, "Make and change collections"),
+    (Scope.SUBMIT, "Submit papers and claim authorship"),
+    (Scope.MODERATE, "Moderate, where you are a moderator"),
+    (Scope.ADMIN, "Look after accounts, where you are an admin"),
 )
 
 Text = Annotated[str, Form(max_length=300)]

@@ -1,5 +1,6 @@
 """A paper's page: all that is known of it and, where it runs, what was measured."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +12,13 @@ from starlette.responses import RedirectResponse, Response
 from paperround.catalogue.identity import arxiv_id
 from paperround.catalogue.queries import paper_by_key, reported_of
 from paperround.catalogue.records import Paper, PaperDetail, PaperId
+from paperround.catalogue.statements import READER
 from paperround.db import read
 from paperround.errors import NotFoundError, UsageError
+from paperround.readers.authorship import authorship_of, confirmed_on
+from paperround.readers.collections import collections_of, collections_with
 from paperround.readers.queries import comments_on, mark_of, mentioned_on
+from paperround.readers.submissions import who_submitted
 from paperround.runs.actions import queue_run
 from paperround.runs.board import changes_of, spread_of
 from paperround.runs.card import Scale
@@ -37,6 +42,16 @@ _RUNS_SHOWN = 5
 _RESULTS_SHOWN = 12
 _LINKS_SHOWN = 20
 _README_LIMIT_BYTES = 512 << 10
+# What stands on the page of a paper that is not in the catalogue.
+_NOBODY_SAID: Mapping[str, Any] = {
+    "room": None,
+    "voting": None,
+    "shelves": None,
+    "authors_here": (),
+    "authorship": None,
+    "submitted": None,
+    "may_withdraw": False,
+}
 
 
 @router.get("/papers/{key:path}")
@@ -55,7 +70,7 @@ def paper(
         room_context = {} if room is None else _room_context(connection, request, site, room, scale)
         tallies = claims.tallies(connection, site)
         reported = reported_of(connection, detail.paper.id) if detail is not None else []
-        own = {} if detail is None else _reading(connection, request, detail.paper)
+        own = {} if detail is None else _reading(connection, request, detail)
     if detail is not None:
         shown, note = detail, None
         similar = site.searcher.similar(detail.paper.id, n=_SIMILAR)
@@ -76,7 +91,7 @@ def paper(
         tallies=tallies,
         note=note,
         feeds=alternates(f"/papers/{shown.paper.key}/comments") if detail is not None else [],
-        **{"room": None, "voting": None, **room_context, **own},
+        **{**_NOBODY_SAID, **room_context, **own},
     )
 
 
@@ -93,10 +108,19 @@ def run_paper(
     return RedirectResponse(f"/runs/{run_id}", status_code=303)
 
 
-def _reading(connection: Connection, request: Request, paper: Paper) -> dict[str, Any]:
+def _reading(connection: Connection, request: Request, detail: PaperDetail) -> dict[str, Any]:
     """What readers said of the paper, and what whoever asks may say."""
-    reader = who(request).reader
+    reader, paper = who(request).reader, detail.paper
+    is_typed = {source for source, _ in detail.sources} == {READER}
+    own = [] if reader is None else collections_of(connection, reader.id)
+    holding = collections_with(connection, reader.id, paper.id) if reader else set()
     return {
+        "held": [each for each in own if each.id in holding],
+        "shelves": [(each.key, each.name) for each in own if each.id not in holding],
+        "authors_here": confirmed_on(connection, paper.id),
+        "authorship": authorship_of(connection, paper.id, reader.id) if reader else None,
+        "submitted": who_submitted(connection, paper.id),
+        "may_withdraw": is_typed and reader is not None and reader.is_moderator,
         "paper": counted(connection, [paper])[0],
         "voting": voting_on(request, connection, [paper]),
         "mark": mark_of(connection, reader.id, paper.id) if reader else None,

@@ -13,6 +13,7 @@ from paperround.discovery.query_language import parse
 from paperround.discovery.search import MAX_RESULTS, Mode, Order, SearchAnswer
 from paperround.web import claims
 from paperround.web.feeds import alternates
+from paperround.web.pace import Paced, PacedTitles
 from paperround.web.rendering import render
 from paperround.web.site import SiteHere
 from paperround.web.voting import counted, voting_on
@@ -67,6 +68,7 @@ class Facet:
 def search(
     request: Request,
     site: SiteHere,
+    paced: Paced,
     q: Text = "",
     mode: Annotated[Mode, Query()] = "both",
     order: Annotated[Order, Query()] = "relevance",
@@ -114,7 +116,10 @@ def search(
 
 @router.get("/search/titles")
 def titles(
-    request: Request, site: SiteHere, q: Annotated[str, Query(max_length=400)] = ""
+    request: Request,
+    site: SiteHere,
+    paced: PacedTitles,
+    q: Annotated[str, Query(max_length=400)] = "",
 ) -> Response:
     """Links to papers whose title has the words that are being typed."""
     found = site.searcher.titles(q, n=_TITLES) if len(q.strip()) > 2 else []
