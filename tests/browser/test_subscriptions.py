@@ -1,6 +1,7 @@
 """Papers by mail in a real Chromium: the pages, narrow and wide, and the mail itself."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -118,7 +119,15 @@ def test_papers_by_mail_without_javascript(open_page: OpenPage, address: str, ho
 def test_the_digest_looks_right_in_narrow_windows_and_in_the_dark(
     browser: Browser, address: str, home: Path, tmp_path: Path
 ) -> None:
-    engine = open_database(Settings(home=home))
+    # In a copy: the server sends what is due by itself.
+    own = tmp_path / "home"
+    own.mkdir()
+    there = sqlite3.connect(home / "paperround.sqlite3")
+    copied = sqlite3.connect(own / "paperround.sqlite3")
+    there.backup(copied)
+    there.close()
+    copied.close()
+    engine = open_database(Settings(home=own))
     now = datetime(2026, 7, 1, 7, tzinfo=UTC)
     with write(engine) as connection:
         began = now - timedelta(days=30)
@@ -132,7 +141,7 @@ def test_the_digest_looks_right_in_narrow_windows_and_in_the_dark(
             *(sys.executable, "-m", "paperround.cli", "digest", "send"),
             *("--dry-run", str(out), "--at", now.isoformat()),
         ],
-        env={**os.environ, "PAPERROUND_HOME": str(home)},
+        env={**os.environ, "PAPERROUND_HOME": str(own)},
         check=True,
     )
     (path,) = out.iterdir()

@@ -108,10 +108,11 @@ def test_an_address_subscribes_by_pressing_a_button_in_its_mail(
     assert client.get(confirm).status_code == 404
 
 
-def test_a_form_of_another_page_subscribes_nobody(app: FastAPI, client: TestClient) -> None:
+def test_a_form_of_another_page_subscribes_nobody(app: FastAPI, visit: Visit) -> None:
+    somebody = visit(host="192.0.2.77")
     for headers in ({}, {"Origin": "https://evil.example"}):
-        done = client.post("/subscribe", data={**WANTED, "email": EMAIL}, headers=headers)
-        assert done.status_code == 403 or mails(app) == []
+        done = somebody.post("/subscribe", data={**WANTED, "email": EMAIL}, headers=headers)
+        assert (done.status_code, mails(app)) == (403, [])
 
 
 def test_the_answer_is_the_same_whatever_is_known(
@@ -137,9 +138,10 @@ def test_looking_at_the_end_ends_nothing_and_its_button_does(
     assert (done.status_code, held(app)) == (200, [])
     # Twice is as good as once, and says the same as for a link that is none.
     again = subscribed.post(stop, data={"List-Unsubscribe": "One-Click"})
-    made_up = subscribed.post("/unsubscribe/" + "A" * 40)
+    wrong = "/unsubscribe/" + "A" * 40
+    made_up = subscribed.post(wrong)
     assert (again.status_code, made_up.status_code) == (200, 200)
-    assert again.text == made_up.text
+    assert again.text.replace(stop, "") == made_up.text.replace(wrong, "")
     assert EMAIL not in subscribed.get(stop).text
 
 
