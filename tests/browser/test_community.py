@@ -76,7 +76,7 @@ def test_a_lab_keeps_its_papers_together(open_page: OpenPage, own_server: tuple[
     page.locator("#collections summary").click()
     page.locator("#collections").get_by_role("link", name="For the seminar").click()
     expect(page).to_have_url(collection)
-    expect(page.get_by_text("On counting sheep")).to_be_visible()
+    expect(page.get_by_role("link", name="On counting sheep")).to_be_visible()
 
     # With JavaScript a submission's page follows by itself.
     page = open_page(f"{address}/sign-in", bypass_csp=True)
