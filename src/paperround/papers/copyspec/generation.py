@@ -304,6 +304,9 @@ class _CachedModel:
 
     def keep_first(self, n_tokens: int) -> None:
         """Drops what the cache holds after its first `n_tokens` tokens."""
+        if not self.length:
+            # A draft model that has not been asked yet; sliding windows have nothing to crop then.
+            return
         # Also with nothing to drop: sliding windows shrink back to their size here.
         self._cache.crop(-(self.length - n_tokens))
         # One token off, and every later token is computed from a wrong past, plausibly.
