@@ -50,6 +50,11 @@ class Room:
         """The results that ship with the room, `<scale>.json` each."""
         return self.folder / "results"
 
+    @property
+    def generates(self) -> bool:
+        """Whether `paperround generate --method SLUG` decodes by this room's method."""
+        return (self.folder / "generator.py").is_file()
+
     def reproduction(self) -> Callable[[Run], None]:
         """The room's `reproduce`. Imports the paper's code, and with it perhaps torch."""
         module = importlib.import_module(f"{self.package}.reproduction")

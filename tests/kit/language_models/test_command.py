@@ -16,7 +16,8 @@ from paperround.kit.language_models.families import byte_tokenizer, random_model
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("model")
-    random_model("qwen2", dtype=torch.float32).save_pretrained(path)
+    # It never ends a text by itself.
+    random_model("qwen2", dtype=torch.float32, eos_token_id=None).save_pretrained(path)
     byte_tokenizer().save_pretrained(path)
     return str(path)
 

@@ -23,6 +23,7 @@ from paperround.kit.language_models.families import (
     byte_tokenizer,
     random_model,
 )
+from paperround.runs.rooms import find_rooms
 
 METHODS = sorted(known_methods())
 # Long enough for windows of 16 tokens to forget its beginning; and it repeats itself.
@@ -113,9 +114,16 @@ def test_greedy_methods_end_with_the_context(family: str) -> None:
     texts = {
         name: timed(find_method(name), prepared(find_method(name), request)).generated.candidates
         for name in METHODS
-        if find_method(name).is_greedy
+        if find_method(name).is_greedy and name != "prompt-lookup"
     }
     assert len(set(texts.values())) == 1
+
+
+def test_transformers_prompt_lookup_says_where_learned_positions_end() -> None:
+    method = find_method("prompt-lookup")
+    request = prepared(method, a_request("gpt2", prompt="ab " * 150, max_new_tokens=CONTEXT - 450))
+    with pytest.raises(UsageError, match="prompt-lookup: .* allow fewer new tokens"):
+        timed(method, request)
 
 
 def test_methods_compare_without_what_the_models_settings_ask_for() -> None:
@@ -160,6 +168,12 @@ def test_lists_come_with_the_most_probable_text_first() -> None:
         scores = [candidate.log_prob for candidate in found]
         assert len(found) == 3
         assert scores == sorted(scores, reverse=True)
+
+
+def test_a_room_with_a_generator_offers_a_method_of_its_own_name() -> None:
+    # Its page says so without importing it.
+    slugs = [slug for slug, room in find_rooms()[0].items() if room.generates]
+    assert {"copyspec", "diverse-beam-search"} <= {*slugs} <= {*known_methods()}
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:

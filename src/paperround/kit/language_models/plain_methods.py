@@ -22,13 +22,19 @@ def _greedy(request: Request) -> Generated:
 
 def _prompt_lookup(request: Request) -> Generated:
     options = request.options
-    return _one(
-        request,
-        "Tokens that followed the last {max_ngram} to 1 tokens before were verified together: "
-        "{passes} forward passes for {n_tokens} tokens.",
-        prompt_lookup_num_tokens=options["max_draft"],
-        max_matching_ngram_size=options["max_ngram"],
-    )
+    try:
+        return _one(
+            request,
+            "Tokens that followed the last {max_ngram} to 1 tokens before were verified together: "
+            "{passes} forward passes for {n_tokens} tokens.",
+            prompt_lookup_num_tokens=options["max_draft"],
+            max_matching_ngram_size=options["max_ngram"],
+        )
+    except IndexError as error:
+        # Learned positions, as GPT-2's, end with the context, and transformers drafts past them.
+        raise ValueError(
+            "transformers drafts past the end of the context; allow fewer new tokens"
+        ) from error
 
 
 def _one(request: Request, changed: str, **options: Any) -> Generated:
