@@ -162,7 +162,8 @@ def test_top_p_leaves_out_what_is_improbable() -> None:
 def test_a_text_ends_before_its_first_stop_string() -> None:
     local = a_local()
     [[plain]] = local.generate(["stop here"], max_new_tokens=30, temperature=0)
-    stop = plain.text[7:9]
+    # Letters of one byte: others change while they grow.
+    stop = next(letter for letter in plain.text[3:] if letter.isascii())
     [[cut]] = local.generate(
         ["stop here"], max_new_tokens=30, temperature=0, stop=["never seen in it", stop]
     )
@@ -187,7 +188,6 @@ def test_texts_end_with_the_context_and_not_before(family: str) -> None:
     local = LocalModel(random_model(family, eos_token_id=None), byte_tokenizer(eos_token=None))
     prompts = ["x" * (CONTEXT - 3), "y" * (CONTEXT - 8), "z"]
     found = local.generate(prompts, max_new_tokens=10, temperature=0)
-    # The last token is chosen after the last position, and needs none itself.
     assert [completion.n_tokens for [completion] in found] == [3, 8, 10]
     assert {completion.finish for [completion] in found} == {"length"}
 

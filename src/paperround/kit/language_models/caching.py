@@ -36,7 +36,6 @@ class CachedModel:
         self._inner, self._path = inner, path
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._connection() as connection:
-            connection.execute("pragma journal_mode = wal")
             connection.execute(
                 "create table if not exists answer (key text primary key, value text not null)"
             )
@@ -116,7 +115,7 @@ class CachedModel:
         return {key: json.loads(value) for key, value in rows}
 
     def _write(self, answers: dict[str, dict[str, Any]]) -> None:
-        rows = [(key, json.dumps(value, ensure_ascii=False)) for key, value in answers.items()]
+        rows = [(key, json.dumps(value)) for key, value in answers.items()]
         with self._connection() as connection:
             connection.executemany("insert or ignore into answer values (?, ?)", rows)
 

@@ -239,6 +239,13 @@ class EndpointModel:
         if self._kind == "chat":
             message = choice.get("message")
             text = message.get("content") if isinstance(message, dict) else None
+            # Whoever thinks first may have said nothing when the tokens ran out.
+            if (
+                isinstance(message, dict)
+                and text is None
+                and choice.get("finish_reason") == "length"
+            ):
+                text = ""
         else:
             text = choice.get("text")
         if not isinstance(text, str):

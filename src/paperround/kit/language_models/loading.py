@@ -8,6 +8,8 @@ ever run.
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -17,6 +19,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as hf_logging
 
 from paperround.errors import AssetError, UsageError
 from paperround.kit.assets import declared_assets, find_asset
@@ -39,11 +42,11 @@ def open_model(
         folder = find_asset(str(where)).folder
     if not (folder / "config.json").is_file():
         return load_language_model(folder, dtype)
-    # Named here, since the messages of transformers lead to its hub.
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **local)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **local)
+        with _without_bars():
+            tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **local)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise AssetError(f"{folder} holds no language model that can be read: {reason}") from error
@@ -59,8 +62,21 @@ def load_language_model(
     when the folder holds no GGUF file or several.
     """
     converted = _converted(folder)
-    model = AutoModelForCausalLM.from_pretrained(converted, dtype=dtype, local_files_only=True)
+    with _without_bars():
+        model = AutoModelForCausalLM.from_pretrained(converted, dtype=dtype, local_files_only=True)
     return model.eval(), load_tokenizer(folder)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keeps transformers from drawing a bar for every file that it reads."""
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -86,7 +102,8 @@ def _convert(gguf: Path, converted: Path) -> None:
         draft = Path(drafts, "model")
         source = {"gguf_file": gguf.name, "local_files_only": True}
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **source)
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **source)
+        with _without_bars():
+            model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **source)
         # transformers refuses to save a model that it believes to be quantised; these weights are
         # plain float32 by now.
         model.hf_quantizer, model.is_quantized = None, False

@@ -74,7 +74,7 @@ class _ChatRequest(_Sampling):
 def serve(model: LocalModel, port: int = 0) -> Iterator[str]:
     """The address to give as `base_url` while the server runs; port 0 takes a free one."""
     with socket.create_server((_HOST, port)) as listener:
-        config = uvicorn.Config(application(model), log_config=None, lifespan="off")
+        config = uvicorn.Config(application(model), log_config=None, lifespan="off", ws="none")
         server = uvicorn.Server(config)
         thread = threading.Thread(
             target=server.run, kwargs={"sockets": [listener]}, name="language model", daemon=True
