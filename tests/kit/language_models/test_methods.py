@@ -122,7 +122,7 @@ def test_greedy_methods_end_with_the_context(family: str) -> None:
 def test_transformers_prompt_lookup_says_where_learned_positions_end() -> None:
     method = find_method("prompt-lookup")
     request = prepared(method, a_request("gpt2", prompt="ab " * 150, max_new_tokens=CONTEXT - 450))
-    with pytest.raises(UsageError, match="prompt-lookup: .* allow fewer new tokens"):
+    with pytest.raises(UsageError, match=r"prompt-lookup: .* allow fewer new tokens"):
         timed(method, request)
 
 
