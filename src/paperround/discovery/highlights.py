@@ -3,11 +3,14 @@
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from paperround.catalogue.records import Paper
 from paperround.discovery.query_language import WORD
 
 EXCERPT_CHARACTERS = 320
+# What stands at either end of an excerpt that does not begin or end its text.
+ELLIPSIS_BEFORE, ELLIPSIS_AFTER = "… ", " …"
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(\[])")
 # An end that is none: the abbreviations that abstracts are full of.
@@ -52,7 +55,10 @@ def marked(text: str, stems: Collection[str], stem: Callable[[str], str]) -> tup
     if not stems:
         return (Span(text),) if text else ()
     spans, position = [], 0
-    for word in WORD.finditer(text):
+    # A word begins as its stem does. Accents are gone from stems, so a text with any is read whole.
+    letters = frozenset(one[0] for one in stems if one)
+    words = _beginning_as(letters) if letters and text.isascii() else WORD
+    for word in words.finditer(text):
         if stem(word[0]) in stems:
             if word.start() > position:
                 spans.append(Span(text[position : word.start()]))
@@ -61,6 +67,13 @@ def marked(text: str, stems: Collection[str], stem: Callable[[str], str]) -> tup
     if position < len(text):
         spans.append(Span(text[position:]))
     return tuple(spans)
+
+
+@lru_cache(maxsize=256)
+def _beginning_as(letters: frozenset[str]) -> re.Pattern[str]:
+    """What finds the words that begin with one of these letters, in either case."""
+    chosen = re.escape("".join(sorted(letters)))
+    return re.compile(rf"(?<![^\W_])[{chosen}][^\W_]*", re.IGNORECASE | re.ASCII)
 
 
 def excerpt(spans: Sequence[Span], n_characters: int = EXCERPT_CHARACTERS) -> tuple[Span, ...]:
@@ -143,4 +156,8 @@ def _cut(spans: Sequence[Span], start: int, end: int) -> list[Span]:
 
 
 def _with_ellipses(spans: list[Span], before: bool, after: bool) -> tuple[Span, ...]:
-    return (*([Span("… ")] if before else []), *spans, *([Span(" …")] if after else []))
+    return (
+        *([Span(ELLIPSIS_BEFORE)] if before else []),
+        *spans,
+        *([Span(ELLIPSIS_AFTER)] if after else []),
+    )

@@ -1,7 +1,7 @@
 """Pages from templates: the environment, what every page knows, and the response around it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, Response
 
 from paperround.catalogue.identity import organisation_key
 from paperround.catalogue.records import Paper
+from paperround.discovery.highlights import ELLIPSIS_AFTER, ELLIPSIS_BEFORE, Span
 from paperround.runs.queries import tally_of
 from paperround.web import claims, tex, wording
 from paperround.web.forms import form_key, keep_form_secret
@@ -115,6 +116,8 @@ def environment() -> Environment:
         title=title,
         abstract=abstract,
         excerpt=excerpt,
+        marked_title=marked_title,
+        marked_excerpt=marked_excerpt,
         byline=byline,
         tally_of=tally_of,
         tally_says=claims.tally_says,
@@ -139,6 +142,28 @@ def excerpt(paper: Paper) -> Markup:
     # Maths cut in half by the database's own excerpt stays words: only whole formulas are found.
     parts = tex.pieces(paper.abstract[:2000], paper.abstract_text[:2000])
     return tex.as_html(tex.beginning(parts, _EXCERPT_CHARACTERS))
+
+
+def marked_title(paper: Paper, spans: Sequence[Span]) -> Markup:
+    """The paper's title with its maths, and what was searched for marked."""
+    return tex.marked_html(tex.pieces(paper.title, paper.title_text), _marks(spans))
+
+
+def marked_excerpt(paper: Paper, spans: Sequence[Span]) -> Markup:
+    """The part of the abstract in the spans with its maths, and what was searched for marked."""
+    text = "".join(span.text for span in spans)
+    before = ELLIPSIS_BEFORE if text.startswith(ELLIPSIS_BEFORE) else ""
+    after = ELLIPSIS_AFTER if text.endswith(ELLIPSIS_AFTER) else ""
+    inner = text[len(before) : len(text) - len(after)]
+    parts = tex.within(tex.pieces(paper.abstract, paper.abstract_text), inner)
+    # Where the parts apart read otherwise than the whole, it is shown in plain words.
+    html = tex.marked_html(parts if parts is not None else (tex.Piece(inner),), _marks(spans))
+    return Markup("{}{}{}").format(before, html, after)
+
+
+def _marks(spans: Sequence[Span]) -> set[str]:
+    # A word is marked for what it is, so that it is marked wherever it stands.
+    return {span.text for span in spans if span.marked}
 
 
 def byline(paper: Paper) -> str:

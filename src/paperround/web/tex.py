@@ -5,12 +5,14 @@ replace the words where JavaScript runs.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from paperround.catalogue.text import plain_text
+from paperround.discovery.query_language import WORD
 
 # A dollar sign opens maths as in Pandoc: no space after it, none before the closing one, and no
 # digit after that, so that "between $5 and $10" stays money.
@@ -74,6 +76,42 @@ def beginning(parts: tuple[Piece, ...], length: int) -> tuple[Piece, ...]:
             kept.append(Piece(cut.rstrip(" ,;:.(")))
         return (*kept, Piece("…"))
     return tuple(kept)
+
+
+def within(parts: tuple[Piece, ...], text: str) -> tuple[Piece, ...] | None:
+    """The parts that make up `text`, a stretch of their plain words; None where it is none.
+
+    Maths that the stretch cuts in two is plain words.
+    """
+    start = "".join(part.text for part in parts).find(text)
+    if start < 0:
+        return None
+    kept, position, end = [], 0, start + len(text)
+    for part in parts:
+        a, b = max(start - position, 0), min(end - position, len(part.text))
+        if a < b:
+            kept.append(Piece(part.text[a:b], part.source if b - a == len(part.text) else None))
+        position += len(part.text)
+    return tuple(kept)
+
+
+def marked_html(parts: tuple[Piece, ...], marks: Collection[str]) -> Markup:
+    """The parts as HTML, with the words among the marks marked; maths as a whole, if it has one."""
+    shown = []
+    for part in parts:
+        if part.source is not None:
+            html = as_html((part,))
+            has_mark = any(word[0] in marks for word in WORD.finditer(part.text))
+            shown.append(Markup("<mark>{}</mark>").format(html) if has_mark else html)
+            continue
+        position = 0
+        for word in WORD.finditer(part.text):
+            if word[0] in marks:
+                shown.append(escape(part.text[position : word.start()]))
+                shown.append(Markup("<mark>{}</mark>").format(word[0]))
+                position = word.end()
+        shown.append(escape(part.text[position:]))
+    return Markup("").join(shown)
 
 
 def as_html(parts: tuple[Piece, ...]) -> Markup:
