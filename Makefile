@@ -19,7 +19,7 @@ CARDS := $(wildcard src/paperround/papers/*/card.toml)
 
 .DEFAULT_GOAL := help
 .PHONY: help run install test check fix constraints results
-.PHONY: bench-decoding bench-digest bench-import bench-quasicryth bench-recommend bench-recommend-known bench-search bench-search-scale bench-web
+.PHONY: bench-decoding bench-digest bench-import bench-quasicryth bench-recommend bench-recommend-known bench-search bench-search-rerank bench-search-scale bench-search-variants bench-web
 
 help:  ## Lists these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -55,6 +55,13 @@ bench-search: $(VENV)/.installed-dev  ## How well search answers: by words, by m
 
 bench-search-scale: $(VENV)/.installed-dev  ## Speed, memory and disk of search with 75,000 papers and a million
 	$(BIN)/python -m benchmarks.search_scale
+
+bench-search-variants: $(VENV)/.installed-dev  ## Other ways of ranking, tried on the same development queries
+	$(BIN)/python -m benchmarks.search_variants
+
+# MODEL is a folder of a model as transformers saves one, or with one GGUF.
+bench-search-rerank: $(VENV)/.installed-dev  ## What a local model (MODEL=FOLDER) makes of the first ten again
+	$(BIN)/python -m benchmarks.search_variants --rerank $(MODEL)
 
 bench-web: $(VENV)/.installed-dev  ## A real server's answer times and memory
 	$(BIN)/python -m benchmarks.web

@@ -1,18 +1,20 @@
 """How search answers at scale: `make bench-search-scale`.
 
 The catalogue is the arXiv corpus of PAPERROUND_ASSETS (some 75,000 papers) and then `--papers` of
-them, a million unless said otherwise: the real ones, and others recombined from them. A recombined
-paper has the title of one real paper with a phrase of another's, six to nine sentences of abstracts
-of papers of the same first category in random order, and the authors, categories and day of a
-third; the seed is fixed. Its vector is that of two embedded real texts and a little noise, scaled
-to unit length: nobody can embed a million abstracts on two cores in a day, and searching does not
-care.
+them, a million unless said otherwise: the real ones, and others made from them, words and vectors,
+as `scale_corpus.py` describes.
 
-For each size: seconds to build both indexes, their bytes on disk, memory of a process that
-searches, milliseconds of searches by words, by meaning and by both for one client and for sixteen
-(the query's own embedding counted in, results with highlights), and how many of the exact ten
-nearest vectors the sketches find. Beside it, on the same documents and queries: SQLite's FTS5
-alone, and Tantivy alone through its own query parser.
+For each size: seconds to build both indexes, bytes on disk and memory while building;
+milliseconds of searches by words, by meaning and by both, the query's own embedding counted in,
+for one client and for sixteen, inside a process and from a real server with a page of twenty
+results; the memory of that server; and how many of the exact ten nearest vectors the sketches
+find. Beside it, on the same papers with the same queries: SQLite's FTS5, Tantivy and LanceDB alone
+(`search_peers.py`). No query is asked twice.
+
+What is not measured (making the papers, installing LanceDB) is done by `--prepare` alone or by the
+first call, and kept in the cache with each part's figures, so that an interrupted call goes on
+where it stopped. `--again` measures everything anew; `--budget` begins no part after so many
+seconds and says what is left.
 """
 
 import argparse
@@ -21,204 +23,327 @@ import os
 import random
 import re
 import resource
+import shutil
 import sqlite3
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
-import numpy.typing as npt
-from sqlalchemy import insert, text
+import psutil
 
+from benchmarks import scale_corpus, search_peers
 from benchmarks.search import Rows, write_results
-from paperround.catalogue.tables import EmbeddingTable, PaperTable
-from paperround.clock import utc_now
-from paperround.db import open_database, read, write
-from paperround.discovery.embedding import DIMENSIONS, MODEL
+from paperround.db import open_database, read
+from paperround.discovery.embedding import QueryEmbedder
 from paperround.discovery.searching import Searcher
 from paperround.runs.environment import describe_environment
 from paperround.settings import Settings, get_settings
 
-SEED = 2026
-CORPUS = "papers/arxiv_cs_2025-03_2026-07.jsonl.gz"
-N_QUERIES = 200
 CLIENTS = (1, 16)
-_BATCH = 5_000
-_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+MODES = ("words", "meaning", "both")
+# For each way of asking and number of clients: at the 99th percentile three are slower.
+N_QUERIES = 300
+# FTS5 takes up to a second for each at a million.
+N_QUERIES_SLOW = 60
+SHOWN = 20
+_WARM = 20
+# The goals of the issue, by the number of papers: hybrid median, and p95 or p99, one client.
+GOALS = {75_000: "both: median 20, p95 40", 1_000_000: "both: median 40, p99 150"}
+_STARTS_WITHIN_S = 300.0
+
+# What is measured of each size, in this order: searches need what is built.
+PARTS = ("built", "inside", "server", "fts5", "tantivy", "lancedb")
 
 
 def main() -> None:
-    """Measures each size in a process of its own, prints, and writes both files."""
+    """Measures each part in a process of its own, prints, and writes both files."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--papers", type=int, default=1_000_000)
-    parser.add_argument("--work", type=Path, help="measure searches over this home (internal)")
+    parser.add_argument("--sizes", type=int, nargs="*", help="these instead of 75,000 and --papers")
+    parser.add_argument("--prepare", action="store_true", help="make the papers, measure nothing")
+    parser.add_argument("--again", action="store_true", help="measure what was measured before")
+    parser.add_argument("--budget", type=float, default=float("inf"), help="seconds")
+    parser.add_argument("--without", nargs="*", default=[], choices=PARTS)
+    parser.add_argument("--part", choices=PARTS, help="of the home in --home (internal)")
+    parser.add_argument("--home", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
     arguments = parser.parse_args()
-    if arguments.work:
-        print(json.dumps(searches(arguments.work)))
+    if arguments.part:
+        print(json.dumps(_MEASURES[arguments.part](arguments.home)))
         return
+    begun = time.monotonic()
     assets = get_settings().assets
-    if assets is None or not (assets / CORPUS).is_file():
-        raise SystemExit(f"{CORPUS} is not in PAPERROUND_ASSETS")
-    real = list(_corpus(assets / CORPUS))
-    built: Rows = []
-    timed: Rows = []
-    for n in dict.fromkeys((len(real), arguments.papers)):
-        with tempfile.TemporaryDirectory() as folder:
-            home = Path(folder)
-            built.append(build(home, real, n))
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.search_scale", "--work", str(home)],
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            timed += [{"papers": f"{n:,}", **row} for row in json.loads(done.stdout)]
-            timed += [{"papers": f"{n:,}", **row} for row in peers(home)]
-    sections = {"Built": built, "Searches, milliseconds": timed}
+    if assets is None or not (assets / scale_corpus.CORPUS).is_file():
+        raise SystemExit(f"{scale_corpus.CORPUS} is not in PAPERROUND_ASSETS")
+    sizes = arguments.sizes or [75_000, arguments.papers]
+    homes = {n: get_settings().cache_dir / "benchmarks" / f"search-scale-{n}" for n in sizes}
+    if arguments.prepare:
+        _prepare(homes, assets)
+        return
+    found: dict[int, dict[str, Any]] = {}
+    for n, home in homes.items():
+        if arguments.again:
+            for path in home.glob("measured-*.json"):
+                path.unlink()
+        _prepare({n: home}, assets)
+        found[n] = {}
+        for part in PARTS:
+            if part in arguments.without:
+                continue
+            left = arguments.budget - (time.monotonic() - begun)
+            measured = _measured(home, part, left)
+            if measured is None:
+                print(f"{n:,}, {part}: no time is left; run this again", file=sys.stderr)
+            else:
+                found[n][part] = measured
+    made = {
+        n: json.loads((home / "made.json").read_text(encoding="utf-8")) for n, home in homes.items()
+    }
     write_results(
-        arguments.out, describe_environment(os.cpu_count() or 1), sections, name="search-scale"
+        arguments.out,
+        describe_environment(os.cpu_count() or 1),
+        sections(made, found),
+        name="search-scale",
+        notes=notes(made, found),
     )
 
 
-def build(home: Path, real: Sequence[dict[str, Any]], n: int) -> dict[str, object]:
-    """A catalogue of n papers with its indexes; how long and how large they became."""
-    settings = _settings(home)
-    engine = open_database(settings)
-    rng = np.random.default_rng(SEED)
-    vectors = _real_vectors()
-    now = utc_now()
-    number = 0
-    for rows in _batches(_papers(real, n)):
-        drawn = _recombined_vectors(vectors, len(rows), rng)
-        values = [_values(number + place, row, now) for place, row in enumerate(rows, start=1)]
-        with write(engine) as connection:
-            connection.execute(insert(PaperTable), values)
-            connection.execute(
-                insert(EmbeddingTable),
-                [
-                    {
-                        "paper_id": value["id"],
-                        "model": MODEL,
-                        "text_sha256": b"\0" * 32,
-                        "vector": vector.tobytes(),
-                        "number": value["id"],
-                    }
-                    for value, vector in zip(values, drawn, strict=True)
-                ],
+def sections(
+    made: Mapping[int, Mapping[str, Any]], found: Mapping[int, Mapping[str, Any]]
+) -> dict[str, Rows]:
+    """The tables."""
+    built, timed, served, recalls, papers = [], [], [], [], []
+    for n, parts in found.items():
+        size = {"papers": f"{n:,}"}
+        built += [{**size, **row} for part in parts.values() for row in part.get("built", [])]
+        timed += [{**size, **row} for part in parts.values() for row in part.get("timed", [])]
+        served += [{**size, **row} for part in parts.values() for row in part.get("served", [])]
+        recalls += [{**size, **row} for part in parts.values() for row in part.get("recall", [])]
+        for row in made[n]["neighbours"]:
+            papers.append(
+                {
+                    **size,
+                    "of them real": f"{made[n]['real papers']:,}",
+                    "real vectors": f"{made[n]['real vectors']:,}",
+                    **row,
+                }
             )
-        number += len(rows)
-    started = time.perf_counter()
-    Searcher(engine, settings).refresh()
-    seconds = time.perf_counter() - started
-    engine.dispose()
-    folders = {name: _bytes(settings.search_dir / name) for name in ("words", "vectors")}
-    database = (home / "paperround.sqlite3").stat().st_size
-    return {
-        "papers": f"{n:,}",
-        "both indexes, s": round(seconds, 1),
-        "papers a second": round(n / seconds),
-        "words, bytes a paper": round(folders["words"] / n),
-        "vectors, bytes a paper": round(folders["vectors"] / n),
-        "database, bytes a paper": round(database / n),
+    tables = {
+        "Papers and vectors: cosine to the 1st, 10th, 100th nearest and to any other": papers,
+        "Built": built,
+        "Searches inside a process, milliseconds, the query's embedding counted in": timed,
+        "A server's answers (JSON, 20 papers with facets), milliseconds": served,
+        "Of the exact ten nearest vectors, the sketches find": recalls,
     }
+    return {title: _filled(rows) for title, rows in tables.items() if rows}
 
 
-def searches(home: Path) -> Rows:
-    """Milliseconds of searches, and the memory of this process after them."""
+def notes(
+    made: Mapping[int, Mapping[str, Any]], found: Mapping[int, Mapping[str, Any]]
+) -> list[str]:
+    """What a reader of the tables must know."""
+    said = [
+        f"{n:,} papers: {record['real papers']:,} are real, of which {record['real vectors']:,}"
+        " have their real embedding; all other papers and vectors are made from them as"
+        f" `benchmarks/scale_corpus.py` says (a vector is moved by {record['moved']} of a"
+        " difference)."
+        for n, record in made.items()
+    ]
+    said += [f"Goals for {n:,} papers, one client: {goal}." for n, goal in GOALS.items()]
+    said.append(
+        "Goals for a million: under 1 GB resident in the web process, 4 KB of disk a paper for what"
+        " search adds, recall@10 of .95. Resident memory counts the pages of mapped files that the"
+        " system happens to keep, and gives back when others need memory; «own» leaves them out."
+    )
+    left = [f"{n:,} {part}" for n in found for part in PARTS if part not in found[n]]
+    return [*said, *([f"Not measured in this run: {', '.join(left)}."] if left else [])]
+
+
+# The parts, each in a process of its own.
+
+
+def build(home: Path) -> dict[str, Any]:
+    """Both indexes made anew: seconds, bytes on disk, the most memory that it took."""
+    settings = _settings(home)
+    shutil.rmtree(settings.search_dir, ignore_errors=True)
+    engine = open_database(settings)
+    searcher = Searcher(engine, settings)
+    begun = time.perf_counter()
+    with read(engine) as connection:
+        searcher._words.refresh(connection)
+    words_s = time.perf_counter() - begun
+    with read(engine) as connection:
+        searcher._vectors.refresh(connection)
+    vectors_s = time.perf_counter() - begun - words_s
+    n = searcher._words.n_papers
+    engine.dispose()
+    row = {
+        "what": "Paperround, both indexes",
+        "seconds": round(words_s + vectors_s, 1),
+        "papers a second": round(n / (words_s + vectors_s)),
+        "bytes a paper": round(_bytes(settings.search_dir) / n),
+        "of them words": round(_bytes(settings.search_dir / "words") / n),
+        "most memory, MB": _most_memory(),
+    }
+    embeddings, whole = _table_bytes(home)
+    rows = [
+        row,
+        {"what": "its embeddings in the database", "bytes a paper": round(embeddings / n)},
+        {"what": "the whole database, papers and all", "bytes a paper": round(whole / n)},
+    ]
+    return {"built": rows}
+
+
+def inside(home: Path) -> dict[str, Any]:
+    """Milliseconds of searches in this process, its memory, and what the sketches find."""
     settings = _settings(home)
     engine = open_database(settings)
     searcher = Searcher(engine, settings)
-    asked = _queries(engine)
-    rows: Rows = []
-    for mode in ("words", "meaning", "both"):
-        searcher.search("what warms a search up", mode=mode)
-        for clients in CLIENTS:
+    asked = _queries(home)
+    timed: Rows = []
+    for mode in MODES:
 
-            def ask(query: str, mode: str = mode) -> None:
-                searcher.search(query, mode=mode)
+        def ask(query: str, mode: str = mode) -> None:
+            searcher.search(query, mode=mode, n=SHOWN, diverse=True, facets=True)
 
-            # Other words for other clients: nobody is answered from memory.
-            queries = [f"{query} {mode} {clients}" for query in asked]
-            rows.append({"search": mode, "clients": clients, **_timed(ask, queries, clients)})
-    with read(engine) as connection:
-        recall = _recall(connection, searcher)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    for row in rows:
-        row["memory, MB"] = round(memory)
-        row["recall@10 of sketches"] = round(recall, 3)
-    engine.dispose()
-    return rows
+        timed += [
+            {"search": f"Paperround, {mode}", **row} for row in _by_clients(ask, asked, N_QUERIES)
+        ]
 
+    def filtered(query: str) -> None:
+        searcher.search(query, n=SHOWN, diverse=True, facets=True)
 
-def peers(home: Path) -> Rows:
-    """The same queries to FTS5 alone and to Tantivy alone."""
-    import tantivy
-
-    settings = _settings(home)
-    engine = open_database(settings)
-    asked = _queries(engine)
-    engine.dispose()
-    connection = sqlite3.connect(home / "paperround.sqlite3", check_same_thread=False)
-    connection.execute(
-        "CREATE VIRTUAL TABLE peer USING fts5(title_text, abstract_text, content='paper',"
-        " content_rowid='id', tokenize='porter unicode61')"
-    )
-    connection.execute("INSERT INTO peer(peer) VALUES ('rebuild')")
-    connection.commit()
-
-    def fts5(query: str) -> None:
-        words = " OR ".join(f'"{word}"' for word in re.findall(r"\w+", query))
-        connection.execute(
-            "SELECT rowid FROM peer WHERE peer MATCH ? ORDER BY bm25(peer, 3, 1) LIMIT 20", (words,)
-        ).fetchall()
-
-    (folder,) = (settings.search_dir / "words").glob("words-*")
-    index = tantivy.Index.open(str(folder))
-    analyzer = (
-        tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-        .filter(tantivy.Filter.lowercase())
-        .filter(tantivy.Filter.stemmer("english"))
-        .build()
-    )
-    index.register_tokenizer("english", analyzer)
-    index.register_tokenizer("names", analyzer)
-    searcher = index.searcher()
-
-    def alone(query: str) -> None:
-        parsed, _ = index.parse_query_lenient(query, ["text"])
-        searcher.search(parsed, 20, count=False)
-
-    rows: Rows = []
-    for name, ask in (("SQLite FTS5 alone", fts5), ("Tantivy alone", alone)):
-        ask("what warms a search up")
-        rows.append({"search": name, "clients": 1, **_timed(ask, asked, 1)})
-    connection.close()
-    blank = {"memory, MB": "", "recall@10 of sketches": ""}
-    return [{**row, **blank} for row in rows]
+    wide = _with_filters(asked)
+    timed += [
+        {"search": "Paperround, both, with a filter", **row}
+        for row in _by_clients(filtered, wide, N_QUERIES // 3)
+    ]
+    return {"timed": timed, "recall": _recalls(searcher, home, asked)}
 
 
-def _timed(ask: Callable[[str], None], queries: Sequence[str], clients: int) -> dict[str, object]:
+def server(home: Path) -> dict[str, Any]:
+    """Milliseconds of a real server's answers and its memory afterwards."""
+    asked = _queries(home)
+    served: Rows = []
+    with _serving(home) as (address, process):
+        start = _memory(process)
+        with httpx2.Client(base_url=address, timeout=60.0) as client:
+            for mode in MODES:
+
+                def ask(query: str, mode: str = mode) -> None:
+                    client.get(
+                        "/api/v1/search", params={"q": query, "mode": mode}
+                    ).raise_for_status()
+
+                for row in _by_clients(ask, asked, N_QUERIES // 3):
+                    served.append({"search": mode, **row})
+        after = _memory(process)
+    for row in served:
+        row["resident, MB"] = after["resident"]
+        row["own, MB"] = after["own"]
+        row["own before any search"] = start["own"]
+    return {"served": served}
+
+
+def peer_fts5(home: Path) -> dict[str, Any]:
+    """SQLite's FTS5."""
+    return _peer(home, "SQLite FTS5 alone", "fts5*", search_peers.fts5, N_QUERIES_SLOW)
+
+
+def peer_tantivy(home: Path) -> dict[str, Any]:
+    """Tantivy with its own query parser."""
+    return _peer(home, "Tantivy alone", "tantivy", search_peers.tantivy_alone, N_QUERIES)
+
+
+def peer_lancedb(home: Path) -> dict[str, Any]:
+    """LanceDB by words, by vectors and by both."""
+    embed = QueryEmbedder(_settings(home))
+
+    def made(database: Path, folder: Path) -> search_peers.Peers:
+        return search_peers.lancedb(database, folder, embed)
+
+    return _peer(home, "LanceDB", "lancedb", made, N_QUERIES)
+
+
+_MEASURES: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "built": build,
+    "inside": inside,
+    "server": server,
+    "fts5": peer_fts5,
+    "tantivy": peer_tantivy,
+    "lancedb": peer_lancedb,
+}
+
+
+def _peer(
+    home: Path,
+    name: str,
+    files: str,
+    make: Callable[[Path, Path], search_peers.Ask | search_peers.Peers],
+    n_queries: int,
+) -> dict[str, Any]:
+    folder = home / "peers"
+    folder.mkdir(exist_ok=True)
+    for path in folder.glob(files):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    begun = time.perf_counter()
+    made = make(home / "paperround.sqlite3", folder)
+    seconds = time.perf_counter() - begun
+    papers = json.loads((home / "made.json").read_text(encoding="utf-8"))["papers"]
+    built = {
+        "what": name,
+        "seconds": round(seconds, 1),
+        "papers a second": round(papers / seconds),
+        "bytes a paper": round(sum(_bytes(path) for path in folder.glob(files)) / papers),
+        "most memory, MB": _most_memory(),
+    }
+    asked = _queries(home)
+    timed: Rows = []
+    for how, ask in made.items() if isinstance(made, dict) else [("", made)]:
+
+        def once(query: str, ask: search_peers.Ask = ask) -> None:
+            ask(query, SHOWN)
+
+        label = f"{name}, {how}" if how else name
+        timed += [{"search": label, **row} for row in _by_clients(once, asked, n_queries)]
+    for path in folder.glob(files):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return {"built": [built], "timed": timed}
+
+
+def _by_clients(
+    ask: Callable[[str], object], queries: Iterator[str], n: int
+) -> Iterator[dict[str, object]]:
+    for _ in range(_WARM):
+        ask(next(queries))
+    for clients in CLIENTS:
+        chosen = [next(queries) for _ in range(n)]
+        yield {"clients": clients, **_timed(ask, chosen, clients)}
+
+
+def _timed(ask: Callable[[str], object], queries: Sequence[str], clients: int) -> dict[str, object]:
     def took(query: str) -> float:
-        started = time.perf_counter()
+        begun = time.perf_counter()
         ask(query)
-        return 1000 * (time.perf_counter() - started)
+        return 1000 * (time.perf_counter() - begun)
 
-    started = time.perf_counter()
+    begun = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
         each = list(pool.map(took, queries))
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - begun
     cuts = statistics.quantiles(each, n=100)
     return {
+        "queries": len(queries),
         "median": round(statistics.median(each), 1),
         "p95": round(cuts[94], 1),
         "p99": round(cuts[98], 1),
@@ -226,134 +351,160 @@ def _timed(ask: Callable[[str], None], queries: Sequence[str], clients: int) -> 
     }
 
 
-def _recall(connection: Any, searcher: Searcher, n: int = 50) -> float:
-    """The part of the exact ten nearest that is found, over queries that are other papers."""
-    index = searcher._vectors
-    files = index._snapshot.files
+def _recalls(searcher: Searcher, home: Path, asked: Iterator[str], n: int = 100) -> Rows:
+    """For queries as people type them, and for papers: with all papers, and the real ones alone."""
+    files = searcher._vectors._snapshot.files
     if files is None:
-        return 1.0
-    rng = np.random.default_rng(SEED)
-    found = []
-    for row in rng.integers(0, len(files.ids), n):
-        query = files.vectors[row].astype(np.float32)
-        query = query + 0.3 * rng.standard_normal(DIMENSIONS).astype(np.float32) / DIMENSIONS**0.5
-        query /= np.linalg.norm(query)
-        scores = np.concatenate(
+        return []
+    made = json.loads((home / "made.json").read_text(encoding="utf-8"))
+    rng = np.random.default_rng(scale_corpus.SEED)
+    typed = np.stack([searcher._embed(next(asked)) for _ in range(n)])
+    own = files.vectors[np.sort(rng.integers(0, len(files.ids), n))].astype(np.float32)
+    rows: Rows = []
+    for name, queries in (("queries", typed), ("papers like a paper", own)):
+        exact, cosines = scale_corpus.nearest(queries, files.vectors, 11)
+        exact, first = exact[:, :10], 0 if name == "queries" else 1
+        shares = []
+        for query, best in zip(queries, exact, strict=True):
+            near = {int(paper_id) for paper_id, _ in searcher._vectors.nearest(query, 10)}
+            shares.append(len(near & {int(files.ids[row]) for row in best}) / 10)
+        rows.append(
+            {
+                "real vectors": f"{made['real vectors']:,}",
+                "asked with": name,
+                "recall@10": round(statistics.fmean(shares), 4),
+                "the worst of them": min(shares),
+                "cosine of the 1st": round(float(cosines[:, first].mean()), 3),
+                "of the 10th": round(float(cosines[:, first + 9].mean()), 3),
+            }
+        )
+    return rows
+
+
+def _queries(home: Path) -> Iterator[str]:
+    """Two to six words of a real paper's title in random order, each title once."""
+    connection = sqlite3.connect(f"file:{home / 'paperround.sqlite3'}?mode=ro", uri=True)
+    real = json.loads((home / "made.json").read_text(encoding="utf-8"))["real papers"]
+    titles = [
+        title
+        for (title,) in connection.execute("SELECT title_text FROM paper WHERE id <= ?", (real,))
+    ]
+    connection.close()
+    rng = random.Random(scale_corpus.SEED)
+    rng.shuffle(titles)
+    for title in titles:
+        words = re.findall(r"\w[\w-]*", title)
+        if len(words) > 1:
+            yield " ".join(rng.sample(words, min(len(words), rng.randint(2, 6))))
+
+
+def _with_filters(asked: Iterator[str]) -> Iterator[str]:
+    """The queries with a filter each: some keep a third of all papers, some a handful."""
+    rng = random.Random(scale_corpus.SEED)
+    for query in asked:
+        first, *rest = query.split()
+        yield rng.choice(
             [
-                files.vectors[start : start + 100_000].astype(np.float32) @ query
-                for start in range(0, len(files.ids), 100_000)
+                f"{query} cat:cs.CV",
+                f"{query} year:2026",
+                f"{query} -{first} survey",
+                f"{first} {' '.join(rest)} author:wang",
+                f'"language models" {query}',
             ]
         )
-        exact = set(np.asarray(files.ids[np.argsort(-scores)[:10]]).tolist())
-        near = {int(paper_id) for paper_id, _ in index.nearest(query, 10)}
-        found.append(len(exact & near) / 10)
-    return statistics.fmean(found)
 
 
-def _queries(engine: Any) -> list[str]:
-    """Two to six words of titles, in random order."""
-    with read(engine) as connection:
-        titles = list(
-            connection.scalars(
-                text("SELECT title_text FROM paper WHERE id % 97 = 1 ORDER BY id LIMIT 2000")
-            )
-        )
-    rng = random.Random(SEED)
-    chosen = []
-    for title in rng.sample(titles, min(N_QUERIES, len(titles))):
-        words = title.split()
-        chosen.append(" ".join(rng.sample(words, min(len(words), rng.randint(2, 6)))))
-    return chosen
-
-
-def _papers(real: Sequence[dict[str, Any]], n: int) -> Iterator[dict[str, Any]]:
-    yield from real[:n]
-    rng = random.Random(SEED)
-    by_category: dict[str, list[str]] = {}
-    for row in real:
-        by_category.setdefault(row["categories"][0], []).extend(_SENTENCE.split(row["abstract"]))
-    for _ in range(n - len(real)):
-        one, other, third = rng.choice(real), rng.choice(real), rng.choice(real)
-        words, more = one["title"].split(), other["title"].split()
-        cut = rng.randrange(len(words) + 1)
-        sentences = by_category[one["categories"][0]]
-        yield {
-            "title": " ".join([*words[:cut], *more[:3], *words[cut:]]),
-            "abstract": " ".join(rng.choices(sentences, k=rng.randint(6, 9))),
-            "authors": third["authors"],
-            "categories": one["categories"],
-            "listed": third["listed"],
-        }
-
-
-def _recombined_vectors(
-    real: npt.NDArray[np.float32], n: int, rng: np.random.Generator
-) -> npt.NDArray[np.float16]:
-    drawn = real[rng.integers(0, len(real), n)] + 0.6 * real[rng.integers(0, len(real), n)]
-    drawn += 0.3 * rng.standard_normal((n, DIMENSIONS)).astype(np.float32) / DIMENSIONS**0.5
-    unit: npt.NDArray[np.float16] = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(
-        np.float16
-    )
-    return unit
-
-
-def _real_vectors() -> npt.NDArray[np.float32]:
-    """Every embedding that the benchmarks' cache holds, of real abstracts."""
-    found = []
-    for path in sorted((get_settings().cache_dir / "benchmarks").glob(f"*.{MODEL}.npz")):
-        with np.load(path) as kept:
-            found.append(kept["rows"].astype(np.float32))
-    if not found:
-        raise SystemExit("no embeddings of real texts yet: run `make bench-search` first")
-    return np.concatenate(found)
-
-
-def _corpus(path: Path) -> Iterator[dict[str, Any]]:
-    import gzip
-
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            row = json.loads(line)
-            row["title"] = " ".join(row["title"].split())
-            row["abstract"] = " ".join(row["abstract"].split())
-            yield row
-
-
-def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    batch = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _values(number: int, row: dict[str, Any], now: Any) -> dict[str, Any]:
-    day = date.fromisoformat(row["listed"][0]) if row["listed"] else date(2026, 1, 1)
-    return {
-        "id": number,
-        "key": f"paper-{number}",
-        "title": row["title"],
-        "abstract": row["abstract"],
-        "title_text": row["title"],
-        "abstract_text": row["abstract"],
-        "authors": row["authors"],
-        "categories": row["categories"],
-        "day": day - timedelta(days=number % 5),
-        "title_key": "",
-        "added_at": now,
-        "updated_at": now,
+@contextmanager
+def _serving(home: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """A server's address and its process, over that home."""
+    command = [sys.executable, "-m", "paperround.cli", "serve", "--port", "0", "--no-worker"]
+    environment = {
+        **os.environ,
+        "PAPERROUND_HOME": str(home),
+        "PAPERROUND_CACHE": str(get_settings().cache_dir),
     }
+    log = home / "log"
+    begun = time.monotonic()
+    with log.open("w") as said, subprocess.Popen(command, env=environment, stderr=said) as process:
+        try:
+            address = None
+            while address is None:
+                if process.poll() is not None or time.monotonic() - begun > _STARTS_WITHIN_S:
+                    raise SystemExit(f"the server did not start:\n{log.read_text()}")
+                time.sleep(0.1)
+                address = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
+            httpx2.get(f"{address[0]}/healthz", timeout=60.0).raise_for_status()
+            yield address[0], psutil.Process(process.pid)
+        finally:
+            process.terminate()
+
+
+def _prepare(homes: Mapping[int, Path], assets: Path) -> None:
+    for n, home in homes.items():
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / "made.json").is_file():
+            print(f"Making {n:,} papers in {home} (once)", file=sys.stderr)
+        scale_corpus.made_catalogue(home, n, assets)
+    search_peers.lancedb_here()
+
+
+def _measured(home: Path, part: str, left_s: float) -> dict[str, Any] | None:
+    """What a part measures, or measured before; None where no time is left to do it."""
+    kept = home / f"measured-{part}.json"
+    needs_index = part in ("inside", "server") and not (home / "search").is_dir()
+    if kept.is_file() and not needs_index:
+        before: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        return before
+    if left_s <= 0 or needs_index:
+        return None
+    command = [sys.executable, "-m", "benchmarks.search_scale", "--part", part, "--home", str(home)]
+    begun = time.monotonic()
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{part} failed; what it said stands above")
+    print(f"{home.name}, {part}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
+    kept.write_text(done.stdout, encoding="utf-8")
+    now: dict[str, Any] = json.loads(done.stdout)
+    return now
+
+
+def _memory(process: psutil.Process) -> dict[str, int]:
+    """Megabytes that a process has resident, and of those its own: not of mapped files."""
+    seen = process.memory_info()
+    own = seen.rss - getattr(seen, "shared", 0)
+    return {"resident": round(seen.rss / 1e6), "own": round(own / 1e6)}
+
+
+def _most_memory() -> int:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def _table_bytes(home: Path) -> tuple[int, int]:
+    """Bytes of the database's embeddings with their indexes, and of all of it."""
+    connection = sqlite3.connect(f"file:{home / 'paperround.sqlite3'}?mode=ro", uri=True)
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (vectors, rows) = connection.execute(
+        "SELECT sum(length(vector) + length(text_sha256) + length(model)), count(*) FROM embedding"
+    ).fetchone()
+    connection.close()
+    # A row's own numbers, and its entry in ix_embedding_number.
+    return vectors + 60 * rows, size * pages
+
+
+def _filled(rows: Rows) -> Rows:
+    heads = dict.fromkeys(head for row in rows for head in row)
+    return [{head: row.get(head, "") for head in heads} for row in rows]
 
 
 def _settings(home: Path) -> Settings:
     return Settings(home=home, cache=get_settings().cache_dir)
 
 
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _bytes(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())
 
 
 if __name__ == "__main__":
