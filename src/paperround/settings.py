@@ -122,6 +122,29 @@ class OpenIdProvider(BaseModel):
         return issuer
 
 
+class RerankerModel(BaseModel):
+    """`[reranker]` of the configuration: a local model that may rank the first papers again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # As transformers saves one: a sequence classifier (cross-encoder) or a causal language model.
+    folder: Path
+    # How it is asked; `auto` goes by what it is.
+    by: Literal["auto", "cross-encoder", "query-likelihood", "yes-no"] = "auto"
+    # How many of the first papers it ranks again.
+    first: int = Field(default=50, ge=2, le=200)
+    # Its part in the order; the rest is what search itself says.
+    weight: float = Field(default=1.0, gt=0, le=1)
+    # Seconds until it is ended, loading it included.
+    timeout_s: float = Field(default=120.0, gt=0)
+    threads: int = Field(default=2, ge=1)
+
+    @field_validator("folder")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+
 class Settings(BaseSettings):
     """One instance, made by `get_settings()`; tests make their own."""
 
@@ -156,6 +179,7 @@ class Settings(BaseSettings):
     comment_edit_minutes: int = Field(default=30, ge=0)
     mail: MailServer | None = None
     oidc: OpenIdProvider | None = None
+    reranker: RerankerModel | None = None
 
     @classmethod
     def settings_customise_sources(

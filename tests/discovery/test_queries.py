@@ -28,7 +28,11 @@ EXPECTED: list[tuple[str, Callable[[Connection], object], bool]] = [
     ("sqlite_autoindex_paper_change_1", lambda c: queries.change_state(c), False),
     ("sqlite_autoindex_paper_change_1", lambda c: queries.changed_since(c, 5), False),
     ("sqlite_autoindex_paper_change_1", lambda c: queries.removed_since(c, 5), False),
-    ("ix_appearance_paper_id", lambda c: list(queries.papers_to_index(c, 5, 9)), True),
+    ("sqlite_autoindex_paper_change_1", lambda c: queries.n_changes_since(c, 5, 9), False),
+    ("sqlite_autoindex_paper_change_1", lambda c: list(queries.papers_to_index(c, 5, 9)), False),
+    ("ix_appearance_paper_id", lambda c: list(queries.papers_to_index(c, None, 9)), True),
+    ("ix_embedding_number", lambda c: queries.last_embedding(c, MODEL), False),
+    ("ix_embedding_number", lambda c: queries.n_embeddings_after(c, MODEL, 5, 9), False),
     ("PRIMARY KEY", lambda c: queries.ordered_by(c, [PaperId(1)]), False),
     ("PRIMARY KEY", lambda c: queries.texts_of(c, [PaperId(1)]), False),
 ]

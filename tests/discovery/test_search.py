@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable, Collection
 from datetime import date
 from typing import Any
@@ -88,7 +89,17 @@ def test_stop_words_alone_are_searched_for(library: Engine, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["2502.08923", " arXiv:2502.08923v3 ", "https://arxiv.org/abs/2502.08923v1"]
+    "query",
+    [
+        "2502.08923",
+        " arXiv:2502.08923v3 ",
+        "https://arxiv.org/abs/2502.08923v1",
+        "https://arxiv.org/pdf/2502.08923v2.pdf",
+        "https://huggingface.co/papers/2502.08923",
+        "10.48550/arXiv.2502.08923",
+        "https://papers.example.org/papers/2502.08923?scale=quick#claims",
+        "/papers/2502.08923",
+    ],
 )
 def test_an_arxiv_id_is_its_paper(library: Engine, query: str, ask: Ask) -> None:
     answer = ask(library, query, embed=toward(0.0, 0.0, 1.0))
@@ -99,6 +110,8 @@ def test_an_arxiv_id_is_its_paper(library: Engine, query: str, ask: Ask) -> None
 def test_an_identifier_that_is_not_here_says_so(library: Engine, ask: Ask) -> None:
     answer = ask(library, "2401.00001", embed=toward(1.0))
     assert (answer.hits, answer.note) == ((), "arXiv 2401.00001 is not in this catalogue.")
+    answer = ask(library, "https://papers.example.org/papers/none", embed=toward(1.0))
+    assert answer.note == "The paper of that address is not in this catalogue."
     answer = ask(library, "https://doi.org/10.1000/182", embed=toward(1.0))
     assert (answer.hits, answer.note) == ((), "DOI 10.1000/182 is not in this catalogue.")
 
@@ -113,6 +126,24 @@ def test_a_doi_is_its_paper(engine: Engine, add_paper: AddPaper, ask: Ask) -> No
         )
     for query in ("10.18653/v1/N19", "doi:10.18653/v1/N19", "https://doi.org/10.18653/v1/N19"):
         assert ids(ask(engine, query)) == [paper]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "value", "query"),
+    [
+        ("acl", "P19-1001", "https://aclanthology.org/P19-1001/"),
+        ("openreview", "rJ4km2R5t7", "https://openreview.net/forum?id=rJ4km2R5t7"),
+    ],
+)
+def test_an_address_elsewhere_is_its_paper(
+    engine: Engine, add_paper: AddPaper, ask: Ask, scheme: str, value: str, query: str
+) -> None:
+    paper = add_paper()
+    with write(engine) as connection:
+        connection.execute(
+            IdentifierTable.__table__.insert().values(scheme=scheme, value=value, paper_id=paper)
+        )
+    assert ids(ask(engine, query)) == [paper]
 
 
 def test_an_identifier_in_a_sentence_is_a_word_of_it(library: Engine, ask: Ask) -> None:
@@ -310,7 +341,7 @@ def test_a_slip_of_the_pen_still_finds(
     answer = ask(engine, query)
     assert ids(answer) == papers
     assert answer.note is not None
-    assert "searched for “recommend”" in answer.note
+    assert "searched for “recommend" in answer.note
 
 
 def test_a_word_that_some_paper_has_is_never_another(
@@ -334,3 +365,30 @@ def test_nonsense_is_refused(library: Engine, ask: Ask) -> None:
         ask(library, "x", "magic")
     with pytest.raises(UsageError, match="no order 'best'"):
         ask(library, "x", order="best")
+
+
+@pytest.mark.parametrize("query", ["beams -survey", "beams year:2020..2026", '"late beams"'])
+@pytest.mark.parametrize("mode", ["both", "meaning"])
+def test_a_filter_that_keeps_many_finds_what_one_that_keeps_few_does(
+    engine: Engine, add_paper: AddPaper, ask: Ask, monkeypatch: pytest.MonkeyPatch,
+    query: str, mode: Mode,
+) -> None:  # fmt: skip
+    for number in range(12):
+        add_paper(
+            f"Late beams {number}" if number % 3 else "A survey of beams",
+            day=date(2015 + number, 1, 1),
+            vector=[1.0, number / 10],
+        )
+    few = ask(engine, query, mode, embed=toward(1.0))
+    # The package names the function as its module is named.
+    monkeypatch.setattr(sys.modules[search.__module__], "LISTED", 0)
+    many = ask(engine, query, mode, embed=toward(1.0))
+    assert 0 < len(few.hits) < 12
+    assert ids(many) == ids(few)
+    assert [hit.score for hit in many.hits] == pytest.approx([hit.score for hit in few.hits])
+
+
+def test_many_words_in_one_part_are_cut_and_said(library: Engine, ask: Ask) -> None:
+    answer = ask(library, "-".join(f"decoding{n}" for n in range(300)) + " copied", "words")
+    assert answer.note is not None
+    assert "Only the first words were searched for." in answer.note

@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from paperround.catalogue.records import PaperId
 from paperround.db import read
-from paperround.discovery.similar import similar_papers
+from paperround.discovery.similar import alike, similar_papers
 from paperround.errors import NotFoundError
 
 AddPaper = Callable[..., PaperId]
@@ -44,3 +44,15 @@ def test_without_vectors_the_words_of_the_title_tell(
 def test_an_unknown_paper_is_not_found(engine: Engine, similar: Similar) -> None:
     with pytest.raises(NotFoundError, match="no paper 5"):
         similar(engine, 5, with_vectors=True)
+
+
+def test_near_duplicates_stand_apart(engine: Engine, add_paper: AddPaper, place: Any) -> None:
+    paper = add_paper(vector=[1.0])
+    version, like = add_paper(vector=[0.99, 0.14]), add_paper(vector=[0.8, 0.6])
+    indexes = place.over(engine)
+    with read(engine) as connection:
+        found = alike(connection, paper, indexes)
+        both = similar_papers(connection, paper, indexes)
+    assert [other.id for other in found.versions] == [version]
+    assert [other.id for other in found.similar] == [like]
+    assert [other.id for other in both] == [version, like]

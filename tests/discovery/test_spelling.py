@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paperround.discovery.spelling import nearest
+from paperround.discovery.spelling import nearest, nearest_of
 
 WORDS = {"recommend": 900, "transform": 5000, "transfer": 300, "token": 80, "taken": 5, "x2y": 9}
 
@@ -33,3 +33,12 @@ def test_any_one_letter_may_be_missing(word: str, place: int) -> None:
 
 def test_nothing_is_near_in_an_empty_vocabulary() -> None:
     assert nearest("transformer", {}) is None
+
+
+def test_of_two_spellings_the_nearer_counts() -> None:
+    whole, stems = {"counting": 40, "recommenders": 5}, {"count": 50, "recommend": 60}
+    assert nearest_of([("countnig", whole), ("countnig", stems)]) == "counting"
+    # The whole word is two slips away, its stem one.
+    assert nearest_of([("recomender", whole), ("recomend", stems)]) == "recommend"
+    assert nearest_of([("recomenders", whole), ("recomend", stems)]) == "recommenders"
+    assert nearest_of([]) is None

@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, delete
+from sqlalchemy import Engine, delete, event
 
 from paperround.catalogue.records import PaperId
 from paperround.catalogue.tables import EmbeddingTable, PaperTable
@@ -293,3 +293,99 @@ def test_sketches_differ_in_as_many_signs_as_the_vectors(seed: int, n: int) -> N
     far = vectors.distances(np.ascontiguousarray(sketches.T), sketches[0])
     signs = rows > mean
     assert far.tolist() == (signs != signs[0]).sum(axis=1).tolist()
+
+
+@pytest.mark.usefixtures("filed")
+def test_asking_which_are_kept_finds_what_a_list_finds(
+    engine: Engine, many: list[PaperId], tmp_path: Path, embed_as: EmbedAs
+) -> None:
+    index = VectorIndex(tmp_path)
+    refreshed(engine, index)
+    # One of the files' vectors is newer in memory.
+    embed_as(many[2], [0.3, 0.9])
+    refreshed(engine, index)
+    allowed = many[::2]
+    asked: list[int] = []
+
+    def keep(ids: list[PaperId]) -> list[PaperId]:
+        asked.append(len(ids))
+        assert len(set(ids)) == len(ids)
+        return [paper_id for paper_id in ids if paper_id in allowed]
+
+    for query in ([1.0], [0.0, 0.3, -0.8]):
+        expected = index.nearest(direction(*query), 4, among=allowed)
+        found = index.nearest_kept(direction(*query), 4, keep, 0.5, rescored=1)
+        assert [paper_id for paper_id, _ in found] == [paper_id for paper_id, _ in expected]
+        assert [score for _, score in found] == pytest.approx([score for _, score in expected])
+    # Too few were kept of those that were asked about first.
+    asked.clear()
+    index.nearest_kept(direction(1.0), 6, keep, 5.0, rescored=1)
+    assert asked == sorted(asked)
+    assert len(asked) > 1
+    assert index.nearest_kept(direction(1.0), 3, lambda ids: [], 0.9) == []
+
+
+def test_nothing_in_the_database_is_counted_where_nothing_has_changed(
+    engine: Engine, add_paper: AddPaper
+) -> None:
+    add_paper(vector=[1.0])
+    index = VectorIndex()
+    refreshed(engine, index)
+    asked: list[str] = []
+    with read(engine) as connection:
+        event.listen(
+            connection, "before_cursor_execute", lambda *told: asked.append(str(told[2]).lower())
+        )
+        assert not index.refresh(connection)
+    assert asked
+    assert not [statement for statement in asked if "count(" in statement]
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 400), size=st.integers(1, 300))
+def test_the_rows_within_reach_are_the_nearest(seed: int, n: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    far = rng.binomial(DIMENSIONS, 0.4, size).astype(np.uint16)
+    far[rng.random(size) < 0.1] = vectors._NEVER
+    for counted in (8, 1 << 16):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(vectors, "_COUNTED", counted)
+            rows = vectors._within_reach(far, n)
+        near = far[rows]
+        assert len(rows) >= min(n, int((far != vectors._NEVER).sum()))
+        assert (near != vectors._NEVER).all()
+        others = np.delete(far, rows)
+        assert len(near) == 0 or len(others) == 0 or near.max() < others.min()
+
+
+@pytest.mark.usefixtures("filed", "many")
+def test_who_sees_less_than_others_have_filed_does_not_write_it_anew(
+    engine: Engine, tmp_path: Path, add_paper: AddPaper
+) -> None:
+    with read(engine) as connection:
+        # A transaction that began before the next papers came.
+        queries.change_state(connection)
+        for _ in range(6):
+            add_paper(vector=[0.1, 0.9])
+        refreshed(engine, VectorIndex(tmp_path))
+        (folder,) = tmp_path.glob("vectors-*")
+        late = VectorIndex(tmp_path)
+        assert not late.refresh(connection)
+    assert list(tmp_path.glob("vectors-*")) == [folder]
+    assert refreshed(engine, late)
+    assert len(late) == 18
+
+
+@pytest.mark.usefixtures("filed", "many")
+def test_how_much_is_new_is_known_without_opening_the_files(
+    engine: Engine, tmp_path: Path, add_paper: AddPaper
+) -> None:
+    index = VectorIndex(tmp_path)
+    with read(engine) as connection:
+        assert index.lag(connection, 100) == 12
+        assert index.lag(connection, 5) == 5
+    refreshed(engine, index)
+    add_paper(vector=[1.0])
+    for some in (index, VectorIndex(tmp_path)):
+        with read(engine) as connection:
+            assert some.lag(connection, 100) == 1

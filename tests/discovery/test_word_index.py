@@ -1,3 +1,4 @@
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from sqlalchemy import Engine, delete, update
 from paperround.catalogue.records import PaperId
 from paperround.catalogue.tables import PaperTable
 from paperround.db import read, write
-from paperround.discovery import searching, word_index
+from paperround.discovery import queries, searching, word_index
 from paperround.discovery.query_language import parse
 from paperround.discovery.searching import Searcher
 from paperround.discovery.word_index import WordIndex, stem_of
@@ -272,7 +273,76 @@ def test_a_server_answers_while_thousands_of_papers_are_indexed(
     assert first.note is not None
     assert "until they are indexed" in first.note
     for thread in threading.enumerate():
-        if thread.name == "word index":
+        if thread.name == "search index":
             thread.join()
     second = searcher.search("zebra", mode="words")
     assert (len(second.hits), second.note) == (4, None)
+
+
+def test_who_sees_less_than_others_have_indexed_does_not_make_it_anew(
+    engine: Engine, add_paper: AddPaper, tmp_path: Path
+) -> None:
+    late, early = WordIndex(tmp_path), WordIndex(tmp_path)
+    add_paper("A zebra")
+    assert found(engine, early, "zebra") == [1]
+    (folder,) = tmp_path.glob("words-*")
+    with read(engine) as connection:
+        # A transaction that began before the next paper came.
+        queries.change_state(connection)
+        add_paper("Two zebras")
+        assert found(engine, early, "zebra") == [1, 2]
+        assert late.refresh(connection)
+    assert list(tmp_path.glob("words-*")) == [folder]
+    # An index that is ahead of the database itself, such as one of a backup, is made anew.
+    with write(engine) as connection:
+        connection.exec_driver_sql("DELETE FROM paper_change WHERE paper_id = 2")
+        connection.exec_driver_sql("DELETE FROM paper WHERE id = 2")
+        connection.exec_driver_sql("DELETE FROM paper_change WHERE paper_id = 2")
+    assert found(engine, late, "zebra") == [1]
+    assert list(tmp_path.glob("words-*")) != [folder]
+
+
+@pytest.mark.parametrize("suffix", ["idx", "pos", "term", "fast", "fieldnorm", "store"])
+def test_a_truncated_file_is_noticed_when_it_is_opened(
+    engine: Engine, add_paper: AddPaper, tmp_path: Path, suffix: str
+) -> None:
+    papers = [add_paper(f"Zebra {number}") for number in range(3)]
+    assert found(engine, WordIndex(tmp_path), "zebra") == papers
+    paths = list(tmp_path.glob(f"words-*/*.{suffix}"))
+    assert paths
+    for path in paths:
+        whole = path.read_bytes()
+        # Another file in its place: what this process has mapped must stay as it is.
+        path.unlink()
+        path.write_bytes(whole[:-7])
+    again = WordIndex(tmp_path)
+    assert found(engine, again, "zebra") == papers
+    with read(engine) as connection:
+        assert again.fault(connection) is None
+
+
+def test_a_search_goes_on_with_what_is_open_when_the_folder_is_gone(
+    engine: Engine, add_paper: AddPaper, tmp_path: Path
+) -> None:
+    paper = add_paper("A zebra")
+    index = WordIndex(tmp_path)
+    assert found(engine, index, "zebra") == [paper]
+    shutil.rmtree(tmp_path)
+    with read(engine) as connection:
+        assert index.lag(connection, 100) == 1
+        assert [i for i, _ in index.rank(parse("zebra"), 9)] == [paper]
+    assert found(engine, index, "zebra") == [paper]
+    assert (tmp_path / "current").is_file()
+
+
+def test_no_search_waits_while_a_thread_makes_the_index(
+    engine: Engine, add_paper: AddPaper, tmp_path: Path
+) -> None:
+    add_paper("A zebra")
+    index = WordIndex(tmp_path)
+    assert found(engine, index, "zebra") == [1]
+    add_paper("Two zebras")
+    with index._writing, read(engine) as connection:
+        # As if another thread had been writing for minutes.
+        assert index.lag(connection, 100) == 1
+        assert [i for i, _ in index.rank(parse("zebra"), 9)] == [1]

@@ -102,3 +102,76 @@ def test_titles_are_offered_while_typing(client: TestClient) -> None:
 def test_a_mistyped_filter_is_a_word(client: TestClient) -> None:
     for query in ("yaer:2026 counting", "year:soon counting", 'author:"a b', "-", '-"', "cat:"):
         assert client.get("/search", params={"q": query}).status_code == 200
+
+
+def test_formulas_stand_in_results_beside_what_is_marked(client: TestClient) -> None:
+    page = client.get("/search", params={"q": "road showing", "mode": "words"}).text
+    assert re.search(
+        r'The <span class="math" data-tex="\\mathcal\{O\}\(n\)">[^<]*</span> <mark>road</mark>'
+        r" &amp; &lt;script&gt;",
+        page,
+    )
+    assert re.search(r'We <mark>show</mark> <span class="math" data-tex="x\^2 &lt; y">', page)
+
+
+def test_titles_while_typing_have_their_formulas(client: TestClient) -> None:
+    found = client.get("/search/titles", params={"q": "road & scri"}).text
+    assert 'data-tex="\\mathcal{O}(n)"' in found
+
+
+AWKWARD = (
+    "counting " * 1_200,
+    "-".join(["counting"] * 500),
+    " ".join(f"unknwonword{n}" for n in range(400)),
+    '"' + "counting " * 500 + '"',
+    "-a -b -c",
+    "AND OR NOT && || ( ) [ ] { } ^ ~ * ? : \\ /",
+    'author: cat: "',
+    '"""""',
+    "counting\x00\x01\x7f",
+    "\u202eעברית العربية\u202c",
+    "🧮" * 500,
+    "\ud800 counting",
+    "year:9999..0001 counting",
+    "year:2024.. year:..2023",
+    "a*" * 300,
+    "%' OR 1=1 --",
+    "../../etc/passwd",
+    "<script>alert(1)</script>",
+)
+
+
+@pytest.mark.parametrize("path", ["/search", "/search.atom", "/api/v1/search", "/search/titles"])
+def test_no_query_is_an_error(client: TestClient, path: str) -> None:
+    for query in AWKWARD:
+        sent = query.encode("utf-8", "surrogatepass")
+        answer = client.get(path, params={"q": sent})
+        assert answer.status_code == 200, query[:40]
+        if path.endswith(".atom"):
+            ElementTree.fromstring(answer.content)
+
+
+@pytest.mark.parametrize("mode", ["both", "words"])
+def test_ranking_again_without_a_model_says_what_to_do(client: TestClient, mode: str) -> None:
+    asked = {"q": "counting", "mode": mode, "rerank": "1"}
+    page = client.get("/search", params=asked)
+    assert shown(page.text)
+    assert "no model is set up for it; [reranker] folder names one" in page.text
+    # Nobody is offered what this server cannot do.
+    assert "Ranked again" not in page.text
+    answer = client.get("/api/v1/search", params=asked).json()
+    assert answer["reranked"] is None
+    assert answer["hits"]
+    assert "no model is set up" in answer["note"]
+    assert "rerank=True" in answer["next"]
+
+
+@pytest.mark.parametrize("query", ["2606.00010", "https://arxiv.org/abs/2606.00010v2"])
+def test_what_names_a_paper_leads_to_its_page(client: TestClient, query: str) -> None:
+    answer = client.get("/search", params={"q": query}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/papers/2606.00010")
+    # A program gets the paper itself.
+    (hit,) = client.get("/api/v1/search", params={"q": query}).json()["hits"]
+    assert hit["paper"]["key"] == "2606.00010"
+    absent = client.get("/search", params={"q": "2606.09999"})
+    assert "arXiv 2606.09999 is not in this catalogue" in absent.text

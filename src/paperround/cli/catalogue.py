@@ -2,7 +2,7 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from paperround import terminal
 from paperround.cli.console import Json, app, say, say_json, tell
 from paperround.cli.preparing import prepare_catalogue
 from paperround.terminal import Progress
+
+if TYPE_CHECKING:
+    from paperround.discovery.search import SearchAnswer
 
 paper_app = typer.Typer(help="One paper: where it came from.", no_args_is_help=True)
 app.add_typer(paper_app, name="paper")
@@ -82,6 +85,9 @@ def search(
     mode: Annotated[str, typer.Option(help="both, words or meaning.")] = "both",
     order: Annotated[str, typer.Option(help="relevance, newest, votes or trending.")] = "relevance",
     diverse: Annotated[bool, typer.Option(help="Versions of a paper take one place.")] = False,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Let the model of [reranker] rank the first again.")
+    ] = False,
     batch: Annotated[
         Path | None,
         typer.Option(help="Queries, an object with _id and text a line; prints a TREC run."),
@@ -103,12 +109,19 @@ def search(
     if batch is not None:
         from paperround.cli.evaluating import write_run
 
-        write_run(engine, batch, n=n, mode=mode, tag=tag)
+        write_run(engine, batch, n=n, mode=mode, tag=tag, rerank=rerank)
         return
     prepare_catalogue(engine)
-    answer = searcher_over(engine).search(query, n=n, mode=mode, order=order, diverse=diverse)
+    searcher = searcher_over(engine)
+    try:
+        answer = searcher.search(query, n=n, mode=mode, order=order, diverse=diverse, rerank=rerank)
+    finally:
+        searcher.close()
     if answer.note:
         tell(answer.note)
+    if answer.reranked:
+        again = answer.reranked
+        tell(f"{again.model} ranked the first {again.papers} again in {again.seconds:.1f} s.")
     if as_json:
         say_json(
             [
@@ -123,6 +136,7 @@ def search(
                 for hit in answer.hits
             ]
         )
+        _not_as_asked(rerank, answer)
         return
     for rank, hit in enumerate(answer.hits, start=1):
         day = hit.paper.published or hit.paper.day
@@ -133,6 +147,13 @@ def search(
         tell(f"No paper answers '{query}'.")
     for drop in answer.drops:
         tell(f"Without {drop.part}: {drop.papers:,} papers.")
+    _not_as_asked(rerank, answer)
+
+
+def _not_as_asked(rerank: bool, answer: "SearchAnswer") -> None:
+    """Exit status 3 where papers were found and not ranked again, though that was asked for."""
+    if rerank and answer.hits and answer.mode_used != "identifier" and answer.reranked is None:
+        raise typer.Exit(3)
 
 
 def _iso(day: date | None) -> str | None:

@@ -10,12 +10,15 @@ from paperround.terminal import Progress
 _SHOWN = 10
 
 
-def write_run(engine: Engine, path: Path, *, n: int, mode: str, tag: str) -> None:
+def write_run(
+    engine: Engine, path: Path, *, n: int, mode: str, tag: str, rerank: bool = False
+) -> None:
     """Prints a TREC run (`qid Q0 docid rank score tag`) for a file of queries, as BEIR has them.
 
     A paper goes by the id that a JSONL file gave it, which is what judgements name, else by its
     address. Papers without an embedding get theirs first, unless words alone are asked for. Raises
-    UsageError for a file without queries or a tag with a space in it.
+    UsageError for a file without queries or a tag with a space in it, RerankError where the first
+    papers are to be ranked again and cannot be.
     """
     import json
 
@@ -52,7 +55,7 @@ def write_run(engine: Engine, path: Path, *, n: int, mode: str, tag: str) -> Non
             embed_missing(engine, load_embedder(), on_progress=progress.advance_to)
     with Progress("Searching", total=len(queries), unit="queries") as progress:
         for number, (name, text) in enumerate(queries.items(), start=1):
-            ranked = searcher.ranking(text, mode=mode)[:n]
+            ranked = searcher.ranking(text, mode=mode, rerank=rerank)[:n]
             with read(engine) as connection:
                 names = source_keys(connection, SOURCE, [paper_id for paper_id, _ in ranked])
             rank = 0

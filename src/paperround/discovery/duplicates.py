@@ -7,6 +7,7 @@ and a conference's version, a paper and its extended form, two reports of one ev
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from paperround.catalogue.records import PaperId
 from paperround.discovery.vectors import VectorIndex
@@ -24,6 +25,8 @@ def group_duplicates(ranked: Sequence[PaperId], vectors: VectorIndex) -> list[li
     """
     looked_at, rest = ranked[:_LOOKED_AT], ranked[_LOOKED_AT:]
     found = vectors.vectors_of(looked_at)
+    if len(found) < 2 or not _has_pair(np.stack(list(found.values()))):
+        return [[paper_id] for paper_id in ranked]
     places: list[list[PaperId]] = []
     # Row of each place's first paper that has a vector, and the vectors themselves.
     firsts: list[int] = []
@@ -41,3 +44,8 @@ def group_duplicates(ranked: Sequence[PaperId], vectors: VectorIndex) -> list[li
             heads[len(firsts)] = own
             firsts.append(len(places) - 1)
     return [*places, *([paper_id] for paper_id in rest)]
+
+
+def _has_pair(vectors: npt.NDArray[np.float32]) -> bool:
+    """Whether any two are near-duplicates: most answers have none, and that is soon said."""
+    return bool(np.triu(vectors @ vectors.T >= SAME_COSINE, k=1).any())

@@ -12,6 +12,7 @@ away: on SciFact's training queries it gives an nDCG@10 of .740 where ranks give
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from paperround.catalogue.records import PaperId
 
@@ -29,13 +30,25 @@ def fuse(
     A paper that no word found has no part of BM25; one without a vector has the lowest cosine that
     is known, so that it is not behind every paper that has one.
     """
-    ids = sorted(by_words.keys() | cosines.keys())
-    if not ids:
+    if not by_words and not cosines:
         return []
-    best = max(by_words.values(), default=0.0)
-    lowest = min(cosines.values(), default=0.0)
-    near = np.array([cosines.get(paper_id, lowest) for paper_id in ids])
-    told = np.array([by_words.get(paper_id, 0.0) for paper_id in ids])
+    worded, said = _columns(by_words)
+    placed, near_ones = _columns(cosines)
+    # Ascending, so that equals come by lower id.
+    ids = np.union1d(worded, placed)
+    told = np.zeros(len(ids))
+    told[np.searchsorted(ids, worded)] = said
+    near = np.full(len(ids), near_ones.min(initial=np.inf) if len(placed) else 0.0)
+    near[np.searchsorted(ids, placed)] = near_ones
+    best = told.max(initial=0.0)
     sums = weight * near + (1 - weight) * (told / best if best > 0 else told)
     order = np.argsort(-sums, kind="stable")
-    return [(ids[place], float(sums[place])) for place in order]
+    ranked = zip(ids[order].tolist(), sums[order].tolist(), strict=True)
+    return [(PaperId(paper_id), score) for paper_id, score in ranked]
+
+
+def _columns(
+    scores: Mapping[PaperId, float],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    n = len(scores)
+    return np.fromiter(scores.keys(), np.int64, n), np.fromiter(scores.values(), np.float64, n)

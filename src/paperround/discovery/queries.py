@@ -61,14 +61,10 @@ def n_papers(connection: Connection) -> int:
     return connection.scalar(select(func.count()).select_from(PaperTable)) or 0
 
 
-def n_changes_since(connection: Connection, number: int) -> int:
-    """How many papers changed after that change; ix_paper_change_number."""
-    return (
-        connection.scalar(
-            select(func.count()).select_from(ChangeTable).where(ChangeTable.number > number)
-        )
-        or 0
-    )
+def n_changes_since(connection: Connection, number: int, at_most: int) -> int:
+    """How many papers changed after that change, at most so many; the change's unique index."""
+    later = select(ChangeTable.number).where(ChangeTable.number > number).limit(at_most)
+    return connection.scalar(select(func.count()).select_from(later.subquery())) or 0
 
 
 def changed_since(connection: Connection, number: int) -> list[PaperId]:
@@ -80,14 +76,22 @@ def changed_since(connection: Connection, number: int) -> list[PaperId]:
 def papers_to_index(
     connection: Connection, after: int | None, batch: int
 ) -> Iterator[list[IndexRow]]:
-    """Every paper, or those that changed after that change and are there still, in batches."""
+    """Every paper, or those that changed after that change and are there still, in batches.
+
+    By primary key. The few that changed are asked for by their ids: a join with what changed would
+    be planned as a walk through all papers.
+    """
+    if after is not None:
+        changed = sorted(changed_since(connection, after))
+        for place in range(0, len(changed), _IDS_PER_STATEMENT):
+            some = changed[place : place + _IDS_PER_STATEMENT]
+            rows = connection.execute(_INDEXED.where(PaperTable.id.in_(some))).all()
+            if rows:
+                yield [_index_row(row) for row in rows]
+        return
     start = 0
     while True:
         query = _INDEXED.where(PaperTable.id > start).order_by(PaperTable.id).limit(batch)
-        if after is not None:
-            query = query.join(ChangeTable, ChangeTable.paper_id == PaperTable.id).where(
-                ChangeTable.number > after
-            )
         rows = connection.execute(query).all()
         if not rows:
             return
@@ -211,6 +215,26 @@ def embedding_state(connection: Connection, model: str) -> tuple[int, int]:
         select(func.count(), func.max(EmbeddingTable.number)).where(EmbeddingTable.model == model)
     ).one()
     return row[0], row[1] or 0
+
+
+def last_embedding(connection: Connection, model: str) -> int:
+    """The highest number of a write of an embedding; ix_embedding_number."""
+    return (
+        connection.scalar(
+            select(func.max(EmbeddingTable.number)).where(EmbeddingTable.model == model)
+        )
+        or 0
+    )
+
+
+def n_embeddings_after(connection: Connection, model: str, number: int, at_most: int) -> int:
+    """How many embeddings were written after that number, at most so many; ix_embedding_number."""
+    later = (
+        select(EmbeddingTable.number)
+        .where(EmbeddingTable.model == model, EmbeddingTable.number > number)
+        .limit(at_most)
+    )
+    return connection.scalar(select(func.count()).select_from(later.subquery())) or 0
 
 
 def embeddings_after(

@@ -105,7 +105,8 @@ class Query:
         once: dict[str, str] = {}
         for word in words:
             once.setdefault(word.casefold(), word)
-        return tuple(once.values())
+        # One part may hold many words: "a-b-c".
+        return tuple(once.values())[:MAX_PARTS]
 
     @property
     def phrases(self) -> tuple[str, ...]:
@@ -188,7 +189,10 @@ def parse(text: str) -> Query:
                 cut = True
                 break
             parts.setdefault((part.typed.casefold(), part.value.casefold()), part)
-    return Query(tuple(parts.values()), cut)
+    query = Query(tuple(parts.values()), cut)
+    words = (WORD.findall(part.value) for part in query.parts if not part.is_required)
+    n_words = len({word.casefold() for found in words for word in found})
+    return query if n_words <= MAX_PARTS else Query(query.parts, cut=True)
 
 
 def printable(text: str) -> str:

@@ -6,6 +6,7 @@ phrases and filters, holds for both. `searching.Searcher` keeps what searches ne
 """
 
 import re
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -14,16 +15,18 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection
 
-from paperround.catalogue.identity import arxiv_id
-from paperround.catalogue.queries import papers_by_id
+from paperround.catalogue.queries import ids_by_key, papers_by_id
 from paperround.catalogue.records import Paper, PaperId
+from paperround.catalogue.sources.fields import identifiers_in
 from paperround.clock import utc_now
 from paperround.discovery import queries
 from paperround.discovery.duplicates import group_duplicates
+from paperround.discovery.embedding import embedded_text
 from paperround.discovery.fusion import fuse
 from paperround.discovery.highlights import Span, highlights
 from paperround.discovery.query_language import WORD, Part, Query, parse, printable
-from paperround.discovery.spelling import IN_PAPERS, nearest
+from paperround.discovery.reranking import Reranker, RerankError
+from paperround.discovery.spelling import IN_PAPERS, nearest_of
 from paperround.discovery.trending import standing_now
 from paperround.discovery.vectors import VectorIndex
 from paperround.discovery.word_index import WordIndex, stem_of
@@ -40,7 +43,15 @@ MAX_RESULTS = 1000
 # Longer than the longest abstract on arXiv, so that one can be pasted whole.
 MAX_QUERY_CHARACTERS = 4000
 
-_DOI = re.compile(r"(?:https?://(?:dx\.)?doi\.org/|doi:)?(10\.\d{4,9}/\S+)", re.IGNORECASE)
+# Of so many papers a list is made; of more it is asked which of the nearest are among them.
+LISTED = 20_000
+# So many words of a query may be mistyped and still be found.
+MAX_SLIPS = 4
+
+# What identifies a paper, as people call it.
+_SCHEMES = {"arxiv": "arXiv", "doi": "DOI", "acl": "ACL Anthology", "openreview": "OpenReview"}
+# The address of a paper's page, here or on another Paperround.
+_PAGE = re.compile(r"(?:https?://[^/\s]+)?/papers/(?P<key>[^\s?#]+)(?:[?#]\S*)?")
 
 
 @dataclass(frozen=True)
@@ -57,8 +68,10 @@ class Indexes:
     papers_with: Callable[[Part], Collection[PaperId]] | None = None
     # The keys of the papers that run here, by slug: what was measured counts in trending.
     rooms: Mapping[str, str] = field(default_factory=dict)
-    # Whether the index of words lacks many papers, and is being made meanwhile.
+    # Whether the indexes lack many papers, and are being brought up to date meanwhile.
     is_late: bool = False
+    # The model that ranks the first papers again, where the operator named one.
+    reranker: Reranker | None = None
 
 
 @dataclass(frozen=True)
@@ -87,12 +100,21 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class Reranked:
+    """By which model the first papers were ranked again, how many, and how long it took."""
+
+    model: str
+    papers: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class SearchAnswer:
     """Papers, best first; `note` tells in a sentence what a person should know about them.
 
     `total` counts all that answer, at most MAX_RESULTS, where `hits` are those asked for. `facets`
     count all of them by year, category, source and what they have. `drops` say what to leave out
-    of a query that no paper answers.
+    of a query that no paper answers. `reranked` is there if a model ranked the first ones again.
     """
 
     hits: tuple[Hit, ...]
@@ -101,6 +123,7 @@ class SearchAnswer:
     total: int = 0
     facets: dict[str, list[tuple[str, int]]] | None = None
     drops: tuple[Drop, ...] = ()
+    reranked: Reranked | None = None
 
 
 @dataclass(frozen=True)
@@ -123,11 +146,14 @@ def search(
     order: Order = "relevance",
     diverse: bool = False,
     facets: bool = False,
+    rerank: bool = False,
 ) -> SearchAnswer:
     """The papers that answer from `start` on, at most n, best first. Any text is a query.
 
     An arXiv id, a DOI or their address answers with that paper. `diverse` gives near-duplicates one
-    place together. Raises UsageError for an unknown mode or order, or an n outside 1..1000.
+    place together. `rerank` has the first ranked again by the model of the configuration; where
+    that cannot be, the note says why. Raises UsageError for an unknown mode or order, or an n
+    outside 1..1000.
     """
     _check(mode, order, n, start)
     notes: list[str] = []
@@ -147,6 +173,12 @@ def search(
         drops = _drops(found.query, indexes)
         return SearchAnswer((), found.mode_used, " ".join(found.notes) or None, drops=drops)
     ranked = _in_order(connection, ranked, order, indexes.rooms)
+    reranked, said = None, list(found.notes)
+    if rerank:
+        try:
+            ranked, reranked = rank_again(connection, ranked, found.query, order, indexes)
+        except RerankError as error:
+            said.append(f"Not ranked again: {error}.")
     places = [[paper_id] for paper_id, _ in ranked]
     if diverse and indexes.vectors is not None:
         places = group_duplicates([paper_id for paper_id, _ in ranked], indexes.vectors)
@@ -154,10 +186,53 @@ def search(
     return SearchAnswer(
         _hits(connection, shown, dict(ranked), _stems(found.query, indexes.words)),
         found.mode_used,
-        " ".join(found.notes) or None,
+        " ".join(said) or None,
         total=len(places),
         facets=_facets(indexes, [paper_id for paper_id, _ in ranked]) if facets else None,
+        reranked=reranked,
     )
+
+
+def rank_again(
+    connection: Connection,
+    ranked: Sequence[tuple[PaperId, float]],
+    wanted: Query,
+    order: Order,
+    indexes: Indexes,
+) -> tuple[list[tuple[PaperId, float]], Reranked]:
+    """The same papers, the first as the model ranks them, and what that took.
+
+    They share out among themselves the scores that they had, so that scores fall with the rank as
+    before. Where the model has a weight below 1, its scores and theirs are summed, each scaled to a
+    mean of 0 and a deviation of 1. Raises RerankError.
+    """
+    if indexes.reranker is None:
+        raise RerankError("no model is set up for it; [reranker] folder names one (docs/search.md)")
+    if order != "relevance":
+        raise RerankError(f"the order is {order}; a model ranks by relevance")
+    if not WORD.search(wanted.meaning):
+        raise RerankError("filters alone say nothing that a text could answer better or worse")
+    begun = time.perf_counter()
+    first, rest = list(ranked[: indexes.reranker.first]), ranked[indexes.reranker.first :]
+    texts = {
+        paper_id: embedded_text(title, abstract)
+        for paper_id, title, abstract in queries.texts_of(connection, [i for i, _ in first])
+    }
+    # A paper that has gone since it was ranked is left out when results are shown.
+    told = indexes.reranker.scores(wanted.meaning, [texts.get(i, "") for i, _ in first])
+    had = np.array([score for _, score in first])
+    weight = indexes.reranker.weight
+    sums = weight * _scaled(np.array(told)) + (1 - weight) * _scaled(had)
+    places = np.argsort(-sums, kind="stable")
+    again = [(first[place][0], score) for place, (_, score) in zip(places, first, strict=True)]
+    seconds = time.perf_counter() - begun
+    return [*again, *rest], Reranked(indexes.reranker.name, len(first), round(seconds, 2))
+
+
+def _scaled(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    deviation = scores.std()
+    scaled: npt.NDArray[np.float64] = (scores - scores.mean()) / (deviation if deviation else 1.0)
+    return scaled
 
 
 def _facets(indexes: Indexes, ids: list[PaperId]) -> dict[str, list[tuple[str, int]]]:
@@ -168,10 +243,25 @@ def _facets(indexes: Indexes, ids: list[PaperId]) -> dict[str, list[tuple[str, i
     return found
 
 
-def ranking(text: str, indexes: Indexes, mode: Mode = "both") -> list[tuple[PaperId, float]]:
-    """All papers that answer with their scores, best first: the bare list, for evaluation."""
+def ranking(
+    connection: Connection,
+    text: str,
+    indexes: Indexes,
+    mode: Mode = "both",
+    *,
+    rerank: bool = False,
+) -> list[tuple[PaperId, float]]:
+    """All papers that answer with their scores, best first: the bare list, for evaluation.
+
+    Raises RerankError where they cannot be ranked again.
+    """
     wanted = parse(printable(text[:MAX_QUERY_CHARACTERS]).strip())
-    return _find(wanted, indexes, mode, []).ranked if wanted else []
+    if not wanted:
+        return []
+    found = _find(wanted, indexes, mode, [])
+    if rerank and found.ranked:
+        return rank_again(connection, found.ranked, found.query, "relevance", indexes)[0]
+    return found.ranked
 
 
 def answers_among(
@@ -186,13 +276,15 @@ def answers_among(
     wanted = parse(printable(text[:MAX_QUERY_CHARACTERS]).strip())
     if not wanted or not among:
         return []
-    required = indexes.words.matching(wanted, indexes.papers_with)
-    allowed = list(among) if required is None else _kept(among, required)
+    allowed = list(among)
+    if wanted.required:
+        # Asked about these alone: of all papers, hundreds of thousands may have a category.
+        allowed = _kept(among, indexes.words.keep(among, wanted, indexes.papers_with))
     if not wanted.words:
         return allowed
     words = [Part(word, word, is_phrase=True) for word in wanted.words]
     every = Query((*wanted.required, *words))
-    by_words = set(indexes.words.matching(every, indexes.papers_with) or ()).intersection(allowed)
+    by_words = set(indexes.words.keep(allowed, every, indexes.papers_with))
     near: dict[PaperId, float] = {}
     if mode != "words" and allowed:
         vector, reason = _embedded(wanted.meaning, indexes)
@@ -222,14 +314,14 @@ def _find(wanted: Query, indexes: Indexes, mode: Mode, notes: list[str]) -> _Fou
         notes.append("Only the first words were searched for.")
     if indexes.is_late:
         notes.append("Many papers are new: until they are indexed, in a minute, some are missing.")
-    among = words.matching(wanted, ids_of)
-    if among is not None and not among and wanted.phrases:
+    n_matching = words.n_matching(wanted, ids_of)
+    if n_matching == 0 and wanted.phrases:
         loose = wanted.without_quotes()
-        among = words.matching(loose, ids_of)
-        if among is None or among:
+        n_matching = words.n_matching(loose, ids_of)
+        if n_matching is None or n_matching:
             notes.append("No paper has the words in quotes next to each other; without the quotes:")
             wanted = loose
-    if among is not None and not among:
+    if n_matching == 0:
         return _Found([], mode, wanted, tuple(notes))
     wanted = _spelled(wanted, words, notes)
     vector: npt.NDArray[np.float32] | None = None
@@ -243,7 +335,7 @@ def _find(wanted: Query, indexes: Indexes, mode: Mode, notes: list[str]) -> _Fou
     if mode_used != "meaning":
         by_words = words.rank(wanted, MAX_RESULTS, ids_of)
     if vector is not None and indexes.vectors is not None:
-        by_meaning = indexes.vectors.nearest(vector, MAX_RESULTS, among=among)
+        by_meaning = _near(wanted, indexes, indexes.vectors, vector, n_matching)
     ranked = by_words or by_meaning
     if mode_used == "both" and indexes.vectors is not None and vector is not None:
         known = {paper_id for paper_id, _ in by_meaning}
@@ -251,6 +343,29 @@ def _find(wanted: Query, indexes: Indexes, mode: Mode, notes: list[str]) -> _Fou
         cosines = dict(by_meaning) | indexes.vectors.cosines(vector, others)
         ranked = fuse(dict(by_words), cosines)[:MAX_RESULTS]
     return _Found(ranked, mode_used, wanted, tuple(notes))
+
+
+def _near(
+    wanted: Query,
+    indexes: Indexes,
+    vectors: VectorIndex,
+    vector: npt.NDArray[np.float32],
+    n_matching: int | None,
+) -> list[tuple[PaperId, float]]:
+    """The nearest by meaning of the papers that have what the query requires."""
+    words, ids_of = indexes.words, indexes.papers_with
+    if n_matching is None:
+        return vectors.nearest(vector, MAX_RESULTS)
+    if n_matching > LISTED:
+
+        def keep(ids: list[PaperId]) -> list[PaperId]:
+            return words.keep(ids, wanted, ids_of)
+
+        share = n_matching / max(1, words.n_papers)
+        found = vectors.nearest_kept(vector, MAX_RESULTS, keep, share)
+        if found:
+            return found
+    return vectors.nearest(vector, MAX_RESULTS, among=words.matching(wanted, ids_of))
 
 
 def _check(mode: str, order: str, n: int, start: int) -> None:
@@ -264,11 +379,13 @@ def _check(mode: str, order: str, n: int, start: int) -> None:
 
 def _spelled(wanted: Query, words: WordIndex, notes: list[str]) -> Query:
     """The query with words that no paper has replaced by the nearest that some have."""
-    for word in wanted.words:
-        if words.papers_with(word):
-            continue
+    unknown = [word for word in wanted.words if not words.papers_with(word)]
+    # Each is compared with every word that there is; what has more of them is no slip of the pen.
+    for word in unknown[:MAX_SLIPS]:
         (stem, *rest) = words.stems(word) or [""]
-        near = None if rest else nearest(stem, words.vocabulary(IN_PAPERS))
+        # A slip in an ending leaves no stem that is near; titles have words with their endings.
+        whole = (word.lower(), words.vocabulary(IN_PAPERS, "title_words"))
+        near = None if rest else nearest_of([whole, (stem, words.vocabulary(IN_PAPERS))])
         if near is not None:
             wanted = wanted.with_word(word, near)
             notes.append(f"No paper has “{word}”; searched for “{near}”.")
@@ -311,16 +428,18 @@ def _identified(connection: Connection, query: str) -> SearchAnswer | None:
     # A single word, so that a sentence with an identifier in it stays a sentence.
     if not query or re.search(r"\s", query):
         return None
-    arxiv = arxiv_id(query)
-    doi = _DOI.fullmatch(query)
-    if arxiv is not None:
-        what, paper_id = f"arXiv {arxiv}", queries.id_by_identifier(connection, "arxiv", arxiv)
-    elif doi is not None:
-        what = f"DOI {doi[1]}"
-        paper_id = queries.id_by_identifier(connection, "doi", doi[1].lower())
-    else:
+    named = identifiers_in(query)
+    page = None if named else _PAGE.fullmatch(query)
+    if not named and page is None:
         return None
+    if page is not None:
+        paper_id = next(iter(ids_by_key(connection, [page["key"]]).values()), None)
+    else:
+        found = (queries.id_by_identifier(connection, *each) for each in named.items())
+        paper_id = next((i for i in found if i is not None), None)
     if paper_id is None:
+        scheme, value = next(iter(named.items()), ("", ""))
+        what = f"{_SCHEMES[scheme]} {value}" if named else "The paper of that address"
         return SearchAnswer((), "identifier", f"{what} is not in this catalogue.")
     hits = _hits(connection, [[paper_id]], {paper_id: 1.0}, frozenset())
     return SearchAnswer(hits, "identifier", total=len(hits))
@@ -329,7 +448,8 @@ def _identified(connection: Connection, query: str) -> SearchAnswer | None:
 def _embedded(query: str, indexes: Indexes) -> tuple[npt.NDArray[np.float32] | None, str | None]:
     """The query's vector, or the reason why there can be no search by meaning."""
     if indexes.vectors is None or len(indexes.vectors) == 0:
-        return None, "Searched by words alone: no paper has an embedding yet."
+        until = "until the papers' embeddings are indexed" if indexes.is_late else ""
+        return None, f"Searched by words alone: {until or 'no paper has an embedding yet'}."
     if indexes.embed is None:
         return None, "Searched by words alone: the embedding model is not loaded."
     try:

@@ -11,6 +11,7 @@ from paperround.catalogue.records import Paper, PaperId
 from paperround.db import read
 from paperround.discovery.embedding import QueryEmbedder
 from paperround.discovery.query_language import Part
+from paperround.discovery.reranking import Reranker
 from paperround.discovery.search import (
     Indexes,
     Mode,
@@ -20,7 +21,7 @@ from paperround.discovery.search import (
     ranking,
     search,
 )
-from paperround.discovery.similar import similar_papers
+from paperround.discovery.similar import Alike, alike, similar_papers
 from paperround.discovery.vectors import VectorIndex
 from paperround.discovery.word_index import WordIndex
 from paperround.settings import Settings, get_settings
@@ -55,6 +56,8 @@ class Searcher:
         self._words = WordIndex(settings.search_dir / "words")
         self._vectors = VectorIndex(settings.search_dir / "vectors")
         self._embed = QueryEmbedder(settings)
+        model = settings.reranker
+        self._reranker = None if model is None else Reranker(model, settings.cache_dir)
         self._papers_with = papers_with
         self._rooms = rooms
         self._waits = waits
@@ -70,6 +73,7 @@ class Searcher:
         order: str = "relevance",
         diverse: bool = False,
         facets: bool = False,
+        rerank: bool = False,
     ) -> SearchAnswer:
         """`search.search` over the database as it is now."""
         with read(self._engine) as connection:
@@ -84,12 +88,16 @@ class Searcher:
                 order=cast(Order, order),
                 diverse=diverse,
                 facets=facets,
+                rerank=rerank,
             )
 
-    def ranking(self, query: str, *, mode: str = "both") -> list[tuple[PaperId, float]]:
+    def ranking(
+        self, query: str, *, mode: str = "both", rerank: bool = False
+    ) -> list[tuple[PaperId, float]]:
         """All papers that answer with their scores, best first."""
         with read(self._engine) as connection:
-            return ranking(query, self._indexes(connection, mode), cast(Mode, mode))
+            indexes = self._indexes(connection, mode)
+            return ranking(connection, query, indexes, cast(Mode, mode), rerank=rerank)
 
     def answers_among(
         self, query: str, among: Sequence[PaperId], *, mode: str = "both"
@@ -109,11 +117,26 @@ class Searcher:
             indexes = self._indexes(connection, "both")
             return similar_papers(connection, paper_id, indexes, n)
 
+    def alike(self, paper_id: PaperId, *, n: int = 6) -> Alike:
+        """`similar.alike` over the database as it is now."""
+        with read(self._engine) as connection:
+            return alike(connection, paper_id, self._indexes(connection, "both"), n)
+
     def titles(self, beginning: str, *, n: int = 8) -> list[Paper]:
         """Papers whose title has these words next to each other, the last one only begun."""
         with read(self._engine) as connection:
-            self._words.refresh(connection)
+            self._follow(connection, with_meaning=False)
             return papers_by_id(connection, self._words.titles(beginning, n))
+
+    @property
+    def reranker(self) -> Reranker | None:
+        """The model that can rank again, where the operator named one."""
+        return self._reranker
+
+    def close(self) -> None:
+        """Ends the process of the model that ranks again, if there is one."""
+        if self._reranker is not None:
+            self._reranker.close()
 
     def refresh(self) -> bool:
         """Whether both indexes hold all that the database does now."""
@@ -122,8 +145,8 @@ class Searcher:
             return self._words.refresh(connection)
 
     def refresh_behind(self) -> None:
-        """Begins to bring the index of words up to date, in a thread, and does not wait for it."""
-        threading.Thread(target=self._refresh_behind, name="word index", daemon=True).start()
+        """Begins to bring both indexes up to date, in a thread, and does not wait for it."""
+        threading.Thread(target=self._refresh_behind, name="search index", daemon=True).start()
 
     def rebuild(self) -> None:
         """Makes both indexes anew from the database."""
@@ -138,14 +161,8 @@ class Searcher:
         return [f"{fault}; `paperround check --repair` makes it anew" for fault in faults if fault]
 
     def _indexes(self, connection: Connection, mode: str) -> Indexes:
-        is_late = not self._waits and self._words.lag(connection) > AT_ONCE
-        if is_late:
-            self.refresh_behind()
-        else:
-            self._words.refresh(connection)
         with_meaning = mode != "words"
-        if with_meaning:
-            self._vectors.refresh(connection)
+        is_late = self._follow(connection, with_meaning)
         return Indexes(
             self._words,
             self._vectors if with_meaning else None,
@@ -153,7 +170,24 @@ class Searcher:
             self._papers_with,
             self._rooms(),
             is_late,
+            self._reranker,
         )
+
+    def _follow(self, connection: Connection, with_meaning: bool) -> bool:
+        """Brings the indexes up to date; whether that is left to a thread, since much is new."""
+        some = AT_ONCE + 1
+        words_late = not self._waits and self._words.lag(connection, some) > AT_ONCE
+        if not words_late:
+            self._words.refresh(connection)
+        if not with_meaning:
+            vectors_late = False
+        else:
+            vectors_late = not self._waits and self._vectors.lag(connection, some) > AT_ONCE
+            if not vectors_late:
+                self._vectors.refresh(connection)
+        if words_late or vectors_late:
+            self.refresh_behind()
+        return words_late or vectors_late
 
     def _refresh_behind(self) -> None:
         if not self._behind.acquire(blocking=False):
@@ -161,5 +195,7 @@ class Searcher:
         try:
             with read(self._engine) as connection:
                 self._words.refresh(connection)
+            with read(self._engine) as connection:
+                self._vectors.refresh(connection)
         finally:
             self._behind.release()

@@ -2,8 +2,8 @@
 
 The `embedding` table is the truth. Beside it lie, memory-mapped and shared by all processes, a
 sketch of every vector (the signs of its 384 numbers around their mean: 48 bytes) and the vectors in
-float16. A query's sketch is compared with all sketches, which takes 10 ms for a million papers on
-one core; the cosine with the query decides among the nearest thousand. How many of the true nearest
+float16. A query's sketch is compared with all sketches, some 12 ms for a million papers on one
+core; the cosine with the query decides among the nearest thousand. How many of the true nearest
 are found stands in benchmarks/results/search-scale.md.
 
 What is new since the files were written is held in memory and compared exactly; when there is much
@@ -15,7 +15,7 @@ import shutil
 import threading
 import uuid
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,21 @@ RESCORED = 1_000
 SMALLEST_FILE = 4_096
 # The part of the files' vectors that may be newer than the files.
 _NEW_SHARE = 0.1
+# More vectors than these are never held in memory beside files: 77 MB.
+_MOST_IN_MEMORY = 50_000
 # Sketches that are compared at a time: what fits the processor's cache.
-_BLOCK = 1 << 16
+_BLOCK = 1 << 14
+_HALVES = (range(3), range(3, 6))
 # Of so many allowed papers the cosines are computed, without a look at sketches.
 _FEW = 20_000
 _BATCH = 8_192
 _SAMPLE = 20_000
+# Of so many nearest papers it is asked at most which have what a query requires.
+_MOST_ASKED = 200_000
+# Of so many distances the n-th smallest is estimated.
+_COUNTED = 1 << 16
+# Further than any sketch can be.
+_NEVER = np.uint16(DIMENSIONS + 1)
 
 _Floats = npt.NDArray[np.float32]
 _Halves = npt.NDArray[np.float16]
@@ -124,24 +133,44 @@ class VectorIndex:
         Where nothing has, this costs two looks at indexes. New and changed vectors are read alone.
         """
         with self._lock:
-            count, number = queries.embedding_state(connection, self._model)
+            number = queries.last_embedding(connection, self._model)
             database, change = queries.change_state(connection)
             seen = (database, number, change)
             before = self._snapshot
-            if seen == before.seen and _size(before) == count:
+            # Embeddings are replaced, which gives them a new number, or go with their paper, which
+            # is a change: to count them all would cost more than the search itself.
+            if seen == before.seen and before is not _EMPTY:
                 return False
+            count, number = queries.embedding_state(connection, self._model)
             has_changed = (_size(before), before.seen[1]) != (count, number)
+            if self._is_ahead_of(connection, seen):
+                return False
             files = self._current_files(database, number, change)
-            snapshot = self._since(connection, files, seen)
-            n_filed = 0 if files is None else len(files.ids)
-            too_new = len(snapshot.ids) > max(SMALLEST_FILE, _NEW_SHARE * n_filed)
-            if self._folder is not None and (too_new or _size(snapshot) != count):
+            if self._folder is not None and self._has_too_much_new(connection, files):
                 files = self._written(connection, seen, count) or files
+                if self._has_too_much_new(connection, files, _MOST_IN_MEMORY):
+                    # Another process is writing them; what is here is searched until it has.
+                    return False
+            snapshot = self._since(connection, files, seen)
+            if _size(snapshot) != count:
+                files = None if self._folder is None else self._written(connection, seen, count)
+                if files is None and self._folder is not None and count > _MOST_IN_MEMORY:
+                    return False
                 snapshot = self._since(connection, files, seen)
-            elif _size(snapshot) != count:
-                snapshot = self._since(connection, None, seen)
             self._snapshot = snapshot
             return has_changed
+
+    def lag(self, connection: Connection, at_most: int) -> int:
+        """How many embeddings were written since what it holds, or its files do; at most so many.
+
+        Waits for nobody who is bringing it up to date.
+        """
+        snapshot = self._snapshot
+        number = snapshot.seen[1]
+        if snapshot is _EMPTY and (state := self._filed_state()) is not None:
+            is_ours = state.database == queries.change_state(connection)[0]
+            number = state.number if is_ours and state.model == self._model else 0
+        return queries.n_embeddings_after(connection, self._model, number, at_most)
 
     def rebuild(self, connection: Connection) -> None:
         """Writes the files anew, whatever state they are in."""
@@ -201,7 +230,7 @@ class VectorIndex:
         unwanted = np.fromiter(exclude, np.int64, len(exclude))
         ids, scores = [snapshot.ids], [snapshot.vectors @ query]
         if snapshot.files is not None:
-            rows = _near_rows(snapshot, query, wanted, max(rescored, 2 * n) + len(unwanted))
+            rows = _near_rows(snapshot, query, wanted, max(rescored, n + n // 4) + len(unwanted))
             ids.append(np.asarray(snapshot.files.ids[rows]))
             scores.append(snapshot.files.vectors[rows].astype(np.float32) @ query)
         every_id, every_score = np.concatenate(ids), np.concatenate(scores)
@@ -218,33 +247,100 @@ class VectorIndex:
             (PaperId(int(every_id[row])), float(every_score[row])) for row in candidates[order][:n]
         ]
 
+    def nearest_kept(
+        self,
+        vector: npt.NDArray[np.floating],
+        n: int,
+        keep: Callable[[list[PaperId]], Collection[PaperId]],
+        share: float,
+        rescored: int = RESCORED,
+    ) -> list[tuple[PaperId, float]]:
+        """Like `nearest` among the papers that `keep` keeps, for too many to list them all.
+
+        `keep` is asked about the nearest, more of them the smaller the `share` of papers that it
+        keeps, until n are found. Where it keeps hardly any of hundreds of thousands, fewer are.
+        """
+        snapshot = self._snapshot
+        query = np.asarray(vector, dtype=np.float32)
+        wanted = max(rescored, n + n // 4)
+        far = None if snapshot.files is None else _distances(snapshot, query)
+        new = np.argsort(-(snapshot.vectors @ query), kind="stable")
+        n_asked = int(1.5 * wanted / share)
+        ids = np.zeros(0, np.int64)
+        while True:
+            asked = np.sort(snapshot.ids[new[:n_asked]])
+            if far is not None and snapshot.files is not None:
+                rows = _within_reach(far, n_asked)
+                asked = np.concatenate([asked, np.asarray(snapshot.files.ids[rows])])
+            kept = keep([PaperId(paper_id) for paper_id in asked.tolist()])
+            ids = np.fromiter(kept, np.int64, len(kept))
+            if len(ids) >= n or n_asked >= min(_MOST_ASKED, len(self)):
+                break
+            n_asked = min(4 * n_asked, _MOST_ASKED)
+        found = self.cosines(query, [PaperId(paper_id) for paper_id in ids.tolist()])
+        return sorted(found.items(), key=lambda hit: (-hit[1], hit[0]))[:n]
+
     def cosines(
         self, vector: npt.NDArray[np.floating], ids: Collection[PaperId]
     ) -> dict[PaperId, float]:
         """The cosine of each of these papers that has a vector."""
-        found = self.vectors_of(ids)
-        query = np.asarray(vector, dtype=np.float32)
-        return {paper_id: float(own @ query) for paper_id, own in found.items()}
+        found, vectors = self._gathered(np.fromiter(ids, np.int64, len(ids)))
+        scores = vectors @ np.asarray(vector, dtype=np.float32)
+        return {
+            PaperId(paper_id): score
+            for paper_id, score in zip(found.tolist(), scores.tolist(), strict=True)
+        }
 
     def vectors_of(self, ids: Collection[PaperId]) -> dict[PaperId, _Floats]:
         """The vectors, shape (384,), of those of the papers that have one."""
+        found, vectors = self._gathered(np.fromiter(ids, np.int64, len(ids)))
+        return {PaperId(i): own for i, own in zip(found.tolist(), vectors, strict=True)}
+
+    def _gathered(self, wanted: _Ids) -> tuple[_Ids, _Floats]:
+        """Those of the papers that have a vector, and their vectors, (papers, 384)."""
         snapshot = self._snapshot
-        wanted = np.fromiter(ids, np.int64, len(ids))
-        found: dict[PaperId, _Floats] = {}
         rows, there = _rows_of(snapshot.ids, wanted)
-        for paper_id, row in zip(wanted[there], rows, strict=True):
-            found[PaperId(int(paper_id))] = snapshot.vectors[row]
-        if snapshot.files is not None:
-            rows, there = _rows_of(snapshot.files.ids, wanted)
-            fresh = ~np.isin(rows, snapshot.stale)
-            gathered = snapshot.files.vectors[rows[fresh]].astype(np.float32)
-            for paper_id, own in zip(wanted[there][fresh], gathered, strict=True):
-                found[PaperId(int(paper_id))] = own
-        return found
+        ids, vectors = wanted[there], snapshot.vectors[rows]
+        if snapshot.files is None:
+            return ids, vectors
+        rows, there = _rows_of(snapshot.files.ids, wanted)
+        fresh = ~np.isin(rows, snapshot.stale)
+        filed = snapshot.files.vectors[rows[fresh]].astype(np.float32)
+        return np.concatenate([ids, wanted[there][fresh]]), np.concatenate([vectors, filed])
 
     def vector_of(self, paper_id: PaperId) -> _Floats | None:
         """The paper's vector, shape (384,); None where it has none yet."""
         return self.vectors_of([paper_id]).get(paper_id)
+
+    def _has_too_much_new(
+        self, connection: Connection, files: _Files | None, limit: int | None = None
+    ) -> bool:
+        """Whether more was written since the files than is held in memory beside them."""
+        number, n_filed = (0, 0) if files is None else (files.state.number, len(files.ids))
+        if limit is None:
+            limit = max(SMALLEST_FILE, min(int(_NEW_SHARE * n_filed), _MOST_IN_MEMORY))
+        return queries.n_embeddings_after(connection, self._model, number, limit + 1) > limit
+
+    def _is_ahead_of(self, connection: Connection, seen: tuple[int, int, int]) -> bool:
+        """Whether others have written files of more than this transaction sees."""
+        state = self._filed_state()
+        if state is None or state.database != seen[0]:
+            return False
+        if state.number <= seen[1] and state.change <= seen[2]:
+            return False
+        with connection.engine.connect() as now:
+            number = queries.last_embedding(now, self._model)
+            return state.number <= number and state.change <= queries.change_state(now)[1]
+
+    def _filed_state(self) -> _State | None:
+        if self._folder is None:
+            return None
+        try:
+            name = (self._folder / "current").read_text(encoding="utf-8").strip()
+            said = (self._folder / Path(name).name / "state.json").read_text(encoding="utf-8")
+            return _State(**json.loads(said))
+        except (OSError, ValueError, TypeError):
+            return None
 
     def _since(
         self, connection: Connection, files: _Files | None, seen: tuple[int, int, int]
@@ -313,16 +409,22 @@ def distances(
 ) -> npt.NDArray[np.uint16]:
     """In how many of the 384 signs each of (6, papers) sketches differs from the query's (6,)."""
     n = sketches.shape[1]
-    found = np.zeros(n, dtype=np.uint16)
+    found = np.empty(n, dtype=np.uint16)
     differing = np.empty(min(n, _BLOCK), dtype=np.uint64)
-    count = np.empty(min(n, _BLOCK), dtype=np.uint8)
+    counted = np.empty(min(n, _BLOCK), dtype=np.uint8)
+    # Three lanes differ in 192 signs at most, which a byte holds: adding bytes costs a quarter.
+    halves = np.empty((2, min(n, _BLOCK)), dtype=np.uint8)
     for start in range(0, n, _BLOCK):
         end = min(n, start + _BLOCK)
-        here, differs, counted = found[start:end], differing[: end - start], count[: end - start]
-        for lane in range(_LANES):
-            np.bitwise_xor(sketches[lane, start:end], query[lane], out=differs)
-            np.bitwise_count(differs, out=counted)
-            np.add(here, counted, out=here)
+        differs, count = differing[: end - start], counted[: end - start]
+        for half, lanes in zip(halves[:, : end - start], _HALVES, strict=True):
+            half[:] = 0
+            for lane in lanes:
+                np.bitwise_xor(sketches[lane, start:end], query[lane], out=differs)
+                np.bitwise_count(differs, out=count)
+                np.add(half, count, out=half)
+        first, second = halves[:, : end - start]
+        np.add(first, second, out=found[start:end], dtype=np.uint16)
     return found
 
 
@@ -337,18 +439,39 @@ def _near_rows(
         rows = rows[~np.isin(rows, snapshot.stale)]
         if len(rows) <= max(_FEW, n):
             return rows
-    own = sketch(query[None, :], files.mean)[0]
-    far = distances(files.sketches, own)
-    never = np.uint16(DIMENSIONS + 1)
+    far = _distances(snapshot, query)
     if wanted is not None:
         kept = far[rows]
-        far = np.full(len(far), never)
+        far = np.full(len(far), _NEVER)
         far[rows] = kept
-    far[snapshot.stale] = never
-    # Distances are small whole numbers: counting them finds the n-th without sorting any.
+    return _within_reach(far, n)
+
+
+def _distances(snapshot: _Snapshot, query: _Floats) -> npt.NDArray[np.uint16]:
+    """How far the sketch of each of the files' vectors is from the query's; stale ones never."""
+    files = snapshot.files
+    assert files is not None
+    far = distances(files.sketches, sketch(query[None, :], files.mean)[0])
+    far[snapshot.stale] = _NEVER
+    return far
+
+
+def _within_reach(far: npt.NDArray[np.uint16], n: int) -> npt.NDArray[np.int64]:
+    """The rows of the n nearest at least, where there are as many, and of all that are as near."""
+    # Distances are small whole numbers: counting them finds the n-th without sorting any. Of many,
+    # counting some is enough to know about where it is.
+    every = max(1, len(far) // _COUNTED)
+    if every > 1:
+        rows = np.flatnonzero(far <= _reach(far[::every], int(1.25 * n / every) + 1))
+        if len(rows) >= n:
+            return rows
+    return np.flatnonzero(far <= _reach(far, n))
+
+
+def _reach(far: npt.NDArray[np.uint16], n: int) -> int:
+    """How far the n-th nearest is; the furthest that can be, where there are not as many."""
     counts = np.bincount(far, minlength=DIMENSIONS + 2)[: DIMENSIONS + 1]
-    reach = int(np.searchsorted(np.cumsum(counts), n))
-    return np.flatnonzero(far <= min(reach, DIMENSIONS))
+    return min(int(np.searchsorted(np.cumsum(counts), n)), DIMENSIONS)
 
 
 def _rows_of(ids: _Ids, wanted: _Ids) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

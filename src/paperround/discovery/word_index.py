@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import orjson
 import tantivy
@@ -30,7 +30,7 @@ from sqlalchemy import Connection
 
 from paperround.catalogue.records import PaperId
 from paperround.discovery import queries
-from paperround.discovery.query_language import WORD, Part, Query
+from paperround.discovery.query_language import MAX_PARTS, WORD, Part, Query
 from paperround.log import get_logger
 
 # Grows with every change of the fields below or of what is written into them.
@@ -40,6 +40,8 @@ _NAMES = "names"
 # Longer "words" are addresses and formulas.
 _LONGEST_WORD = 40
 _WRITER_BYTES = 32_000_000
+# For a whole index: the larger, the fewer pieces are merged afterwards.
+_WHOLE_WRITER_BYTES, _WHOLE_THREADS = 192_000_000, 2
 _PAPERS_PER_BATCH = 2_000
 
 # What a word in the title adds, beside the text's own score; chosen on SciFact's training queries
@@ -67,7 +69,10 @@ class WordIndex:
     def __init__(self, folder: Path) -> None:
         """Of that folder, which need not exist yet."""
         self._folder = folder
+        # Held for moments, by whoever looks which folder is current.
         self._lock = threading.Lock()
+        # Held for as long as one thread writes, which may be minutes: searches do not wait for it.
+        self._writing = threading.Lock()
         self._opened: _Opened | None = None
 
     def refresh(self, connection: Connection) -> bool:
@@ -77,40 +82,57 @@ class WordIndex:
         searched meanwhile. Costs one look at an index of the database where nothing has changed.
         """
         newest = _State(_FORMAT, *queries.change_state(connection))
-        with self._lock:
-            opened = self._current()
-            if opened is not None and opened.state == newest:
-                self._opened = opened
-                return True
+        if self._look(newest.database) == newest:
+            return True
+        with self._writing:
             self._folder.mkdir(parents=True, exist_ok=True)
             try:
                 with FileLock(self._folder / "lock", timeout=0):
                     opened = self._current(look_again=True)
+                    if opened is not None and not opened.follows(newest):
+                        with connection.engine.connect() as now:
+                            committed = _State(_FORMAT, *queries.change_state(now))
+                        if opened.follows(committed):
+                            # Others have written more than this transaction sees.
+                            self._opened = opened
+                            return True
                     if opened is None or not opened.follows(newest):
                         opened = self._made_anew(connection, newest)
                     else:
-                        opened.bring_in(connection, newest)
+                        opened = opened.bring_in(connection, newest)
                     if opened.searcher.num_docs != queries.n_papers(connection):
                         opened = self._made_anew(connection, newest)
                     self._opened = opened
             except Timeout:
-                self._opened = self._current(look_again=True)
+                self._look(newest.database, look_again=True)
                 return False
             return True
 
-    def lag(self, connection: Connection) -> int:
-        """How many papers have changed since what it holds; all of them where it holds nothing."""
+    def lag(self, connection: Connection, at_most: int) -> int:
+        """How many papers have changed since what it holds, and at most that many.
+
+        So many, too, where it holds nothing, or what it holds is damaged, gone or of another
+        database; what is open is searched until something takes its place.
+        """
         database, _ = queries.change_state(connection)
+        state = self._look(database)
+        return queries.n_changes_since(connection, state.number if state else -1, at_most)
+
+    def _look(self, database: int, look_again: bool = False) -> _State | None:
+        """What the folder holds now, which is opened; None where it is nothing of this database."""
         with self._lock:
-            self._opened = opened = self._current()
-        if opened is None or opened.state.database != database:
-            return queries.n_papers(connection)
-        return queries.n_changes_since(connection, opened.state.number)
+            current = self._current(look_again)
+            if current is not None and current.state.database == database:
+                self._opened = current
+                return current.state
+            if self._opened is not None and self._opened.state.database != database:
+                self._opened = None
+            return None
 
     def rebuild(self, connection: Connection) -> None:
         """Makes it anew from the database, whatever state it is in."""
         newest = _State(_FORMAT, *queries.change_state(connection))
-        with self._lock:
+        with self._writing:
             self._folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self._folder / "lock"):
                 self._opened = self._made_anew(connection, newest)
@@ -172,14 +194,35 @@ class WordIndex:
         found = opened.required(query, ids_of)
         return opened.ids(opened.searcher.search(found, max(1, self.n_papers), count=False))
 
+    def n_matching(self, query: Query, ids_of: IdsOf | None = None) -> int | None:
+        """How many papers have all that the query requires; None where that is nothing."""
+        opened = self._opened
+        if opened is None or not query.required:
+            return None
+        return _counted(opened.searcher.search(opened.required(query, ids_of), 1))
+
+    def keep(
+        self, ids: Sequence[PaperId], query: Query, ids_of: IdsOf | None = None
+    ) -> list[PaperId]:
+        """Those of the papers that have all that the query requires, in no order."""
+        opened = self._opened
+        if opened is None or not ids:
+            return []
+        these = _unscored(tantivy.Query.term_set_query(opened.schema, "id", list(ids)))
+        asked = tantivy.Query.boolean_query(
+            [
+                (tantivy.Occur.Must, these),
+                (tantivy.Occur.Must, opened.required(query, ids_of)),
+            ]
+        )
+        return opened.ids(opened.searcher.search(asked, len(ids), count=False))
+
     def count(self, query: Query, ids_of: IdsOf | None = None) -> int:
         """How many papers have all that the query requires and one of its words."""
         opened = self._opened
         if opened is None or not query:
             return 0
-        found = opened.searcher.search(opened.question(query, ids_of), 1)
-        # The stubs do not know of it.
-        return int(getattr(found, "count", 0) or 0)
+        return _counted(opened.searcher.search(opened.question(query, ids_of), 1))
 
     def facets(self, ids: Sequence[PaperId]) -> dict[str, list[tuple[str, int]]]:
         """How many of the papers have each year, category, source and thing, the most first."""
@@ -232,10 +275,12 @@ class WordIndex:
         """The text's words as the index has them: without case, accents and endings."""
         return _ENGLISH.analyze(text)
 
-    def vocabulary(self, at_least: int) -> dict[str, int]:
-        """Every stem that so many papers have, and how many have it."""
+    def vocabulary(
+        self, at_least: int, field: Literal["text", "title_words"] = "text"
+    ) -> dict[str, int]:
+        """Every stem that so many papers have, and how many; or so of words of titles, in full."""
         opened = self._opened
-        return {} if opened is None else opened.vocabulary(at_least)
+        return {} if opened is None else opened.vocabulary(at_least, field)
 
     def _current(self, look_again: bool = False) -> "_Opened | None":
         """What is open, or what the folder says is current; None where that cannot be opened."""
@@ -252,9 +297,8 @@ class WordIndex:
             return None
         try:
             if opened is not None and opened.folder == folder:
-                opened.look_again(state)
-                return opened
-            return _Opened(folder, state)
+                return opened.again(state)
+            return _Opened(folder, state, tantivy.Index.open(str(folder)))
         except (ValueError, OSError) as error:
             get_logger().warning("word_index.damaged", error=str(error))
             return None
@@ -265,7 +309,7 @@ class WordIndex:
         folder.mkdir()
         index = tantivy.Index(_SCHEMA, path=str(folder))
         _register(index)
-        writer = index.writer(_WRITER_BYTES, 1)
+        writer = index.writer(_WHOLE_WRITER_BYTES, _WHOLE_THREADS)
         papers = 0
         for rows in queries.papers_to_index(connection, after=None, batch=_PAPERS_PER_BATCH):
             for row in rows:
@@ -280,29 +324,32 @@ class WordIndex:
                 # Whoever still reads it has its files open.
                 shutil.rmtree(old, ignore_errors=True)
         get_logger().info("word_index.made", papers=papers)
-        return _Opened(folder, state)
+        return _Opened(folder, state, tantivy.Index.open(str(folder)))
 
 
 class _Opened:
-    """A folder's index, open."""
+    """A folder's index as it was at one moment: what is written later is seen by another of these.
 
-    def __init__(self, folder: Path, state: _State) -> None:
-        """Raises ValueError for a damaged one."""
+    So a search that began before a change ends on what it began with.
+    """
+
+    def __init__(self, folder: Path, state: _State, index: tantivy.Index) -> None:
+        """`Index.open` raises ValueError for a damaged one."""
         self.folder = folder
         self.state = state
-        self._index = tantivy.Index.open(str(folder))
+        self._index = index
         self.schema = self._index.schema
         _register(self._index)
         self.names = _NAMES_ANALYZER
         self.searcher = self._index.searcher()
-        self._vocabulary: tuple[int, dict[str, int]] | None = None
+        self._vocabularies: dict[tuple[int, str], dict[str, int]] = {}
 
     def follows(self, newest: _State) -> bool:
         """Whether reading what is new brings it up to date: of the same database, and whole."""
         return self.state.database == newest.database and self.state.number <= newest.number
 
-    def bring_in(self, connection: Connection, newest: _State) -> None:
-        """Writes what has changed in the database since, and sees it."""
+    def bring_in(self, connection: Connection, newest: _State) -> "_Opened":
+        """Writes what has changed in the database since, and gives the index as it is then."""
         writer = self._index.writer(_WRITER_BYTES, 1)
         for paper_id in queries.changed_since(connection, self.state.number):
             writer.delete_documents_by_term("id", paper_id)
@@ -314,14 +361,12 @@ class _Opened:
         writer.commit()
         writer.wait_merging_threads()
         _write_state(self.folder, newest)
-        self.look_again(newest)
+        return self.again(newest)
 
-    def look_again(self, state: _State) -> None:
-        """Sees what has been written since."""
+    def again(self, state: _State) -> "_Opened":
+        """The same folder with what has been written since."""
         self._index.reload()
-        self.searcher = self._index.searcher()
-        self.state = state
-        self._vocabulary = None
+        return _Opened(self.folder, state, self._index)
 
     def ids(self, result: tantivy.SearchResult) -> list[PaperId]:
         """The papers of a result, in its order."""
@@ -338,12 +383,13 @@ class _Opened:
         values = self.searcher.fast_field_values("digest", [address for _, address in every.hits])
         return dict(zip(self.ids(every), [cast(int, value) for value in values], strict=True))
 
-    def vocabulary(self, at_least: int) -> dict[str, int]:
+    def vocabulary(self, at_least: int, field: str) -> dict[str, int]:
         """See `WordIndex.vocabulary`; read once for as long as nothing changes."""
-        if self._vocabulary is None or self._vocabulary[0] != at_least:
-            terms = self.searcher.terms_with_prefix("text", "")
-            self._vocabulary = at_least, {term: n for term, n in terms if n >= at_least}
-        return self._vocabulary[1]
+        key = at_least, field
+        if key not in self._vocabularies:
+            terms = self.searcher.terms_with_prefix(field, "")
+            self._vocabularies[key] = {term: n for term, n in terms if n >= at_least}
+        return self._vocabularies[key]
 
     def stems(self, text: str) -> list[str]:
         """The stems of the text's words."""
@@ -395,6 +441,7 @@ class _Opened:
 
     def _phrase(self, field: str, text: str, cut: Callable[[str], Sequence[str]]) -> tantivy.Query:
         words: list[str | tuple[int, str]] = list(cut(text))
+        words = words[:MAX_PARTS]
         if not words:
             return tantivy.Query.empty_query()
         if len(words) == 1:
@@ -433,6 +480,11 @@ class _Opened:
 
 # What an author's name adds when it is typed among the words.
 AUTHOR_BOOST = 0.5
+
+
+def _counted(result: tantivy.SearchResult) -> int:
+    # The stubs do not know of it.
+    return int(getattr(result, "count", 0) or 0)
 
 
 def _unscored(query: tantivy.Query) -> tantivy.Query:

@@ -141,6 +141,7 @@ def create_app(
         stop.set()
         for thread in threads:
             thread.join(_WORKER_STOPS_WITHIN_S)
+        site.searcher.close()
         engine.dispose()
 
     app = FastAPI(

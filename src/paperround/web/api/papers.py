@@ -23,6 +23,7 @@ from paperround.web.api.shapes import (
     PaperDetailOut,
     PaperOut,
     PapersOut,
+    RerankedOut,
     RunnableOut,
     RunnablesOut,
     SearchOut,
@@ -114,17 +115,30 @@ def search(
     diverse: Annotated[bool, Query(description="versions of a paper take one place")] = True,
     page: Annotated[int, Query(ge=1, le=MAX_RESULTS)] = 1,
     n: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 20,
+    rerank: Annotated[
+        bool, Query(description="let the server's model, if it has one, rank the first again")
+    ] = False,
 ) -> SearchOut:
     """Papers that answer a query, best first. `/help` says what a query may hold."""
     answer = site.searcher.search(
-        q, n=n, start=(page - 1) * n, mode=mode, order=order, diverse=diverse, facets=True
+        q,
+        n=n,
+        start=(page - 1) * n,
+        mode=mode,
+        order=order,
+        diverse=diverse,
+        facets=True,
+        rerank=rerank,
     )
     with read(site.engine) as connection:
         papers = counted(connection, [hit.paper for hit in answer.hits])
     hits = [replace(hit, paper=paper) for hit, paper in zip(answer.hits, papers, strict=True)]
     follows = None
     if page * n < answer.total:
-        follows = _next("search", q=q, mode=mode, order=order, diverse=diverse, page=page + 1, n=n)
+        asked = {"q": q, "mode": mode, "order": order, "diverse": diverse}
+        if rerank:
+            asked["rerank"] = rerank
+        follows = _next("search", **asked, page=page + 1, n=n)
     return SearchOut(
         query=q,
         mode=answer.mode_used,
@@ -132,6 +146,7 @@ def search(
         total=answer.total,
         hits=[HitOut.of(hit) for hit in hits],
         facets={name: dict(values) for name, values in (answer.facets or {}).items()},
+        reranked=None if answer.reranked is None else RerankedOut(**vars(answer.reranked)),
         next=follows,
     )
 

@@ -142,11 +142,20 @@ class HitOut(BaseModel):
         return cls(score=hit.score, paper=PaperOut.of(hit.paper), versions=versions)
 
 
+class RerankedOut(BaseModel):
+    """Which model ranked the first papers again, how many they were, and how long it took."""
+
+    model: str
+    papers: int
+    seconds: float
+
+
 class SearchOut(BaseModel):
     """Papers that answer, best first; `mode` is how the search was done in the end.
 
     `total` is at most 1,000, which is where a search stops; `facets` count those papers. `next` is
-    the address of the following page.
+    the address of the following page. `reranked` is null unless `rerank=1` was asked for and could
+    be done; `note` says why it could not.
     """
 
     query: str
@@ -155,6 +164,7 @@ class SearchOut(BaseModel):
     total: int
     hits: list[HitOut]
     facets: dict[str, dict[str, int]]
+    reranked: RerankedOut | None
     next: str | None
 
 

@@ -13,7 +13,7 @@ from paperround.db import read
 from paperround.discovery import trending as formula
 from paperround.discovery.feed import Feed, feed
 from paperround.discovery.periods import Period
-from paperround.discovery.search import Mode
+from paperround.discovery.search import MAX_QUERY_CHARACTERS, Mode
 from paperround.errors import NotFoundError, UsageError
 from paperround.readers.queries import newest_comments
 from paperround.readers.subjects import Kind, Subject, checked_subject
@@ -101,12 +101,12 @@ def search(
     site: SiteHere,
     paced: Paced,
     form: str,
-    q: Annotated[str, Query(min_length=1, max_length=5000)],
+    q: Annotated[str, Query(min_length=1)],
     mode: Mode = "both",
 ) -> Response:
     """The newest of the papers that answer a query."""
     checked_form(form)
-    subject = Subject(Kind.SEARCH, q.strip(), mode)
+    subject = Subject(Kind.SEARCH, q.strip()[:MAX_QUERY_CHARACTERS], mode)
     made = subject_listing(site, subject, "/search")
     query = {"q": subject.value, **({"mode": mode} if mode != "both" else {})}
     listing = Listing(subject.value, made.page, made.feed, made.entries, query)

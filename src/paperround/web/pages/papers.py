@@ -14,6 +14,7 @@ from paperround.catalogue.queries import paper_by_key, reported_of
 from paperround.catalogue.records import Paper, PaperDetail, PaperId
 from paperround.catalogue.statements import READER
 from paperround.db import read
+from paperround.discovery.similar import Alike
 from paperround.errors import NotFoundError, UsageError
 from paperround.readers.authorship import authorship_of, confirmed_on
 from paperround.readers.collections import collections_of, collections_with
@@ -73,10 +74,10 @@ def paper(
         own = {} if detail is None else _reading(connection, request, detail)
     if detail is not None:
         shown, note = detail, None
-        similar = site.searcher.similar(detail.paper.id, n=_SIMILAR)
+        like = site.searcher.alike(detail.paper.id, n=_SIMILAR)
     else:
         assert room is not None
-        shown, similar = _from_card(room), []
+        shown, like = _from_card(room), Alike((), ())
         note = "This paper comes with an installed package and is not in the catalogue yet."
     return render(
         request,
@@ -87,7 +88,7 @@ def paper(
         sources=sorted({source for source, _ in shown.sources}),
         links=_links(shown),
         reported=reported,
-        similar=similar,
+        like=like,
         tallies=tallies,
         note=note,
         feeds=alternates(f"/papers/{shown.paper.key}/comments") if detail is not None else [],

@@ -6,11 +6,11 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from paperround.db import read
 from paperround.discovery.query_language import parse
-from paperround.discovery.search import MAX_RESULTS, Mode, Order, SearchAnswer
+from paperround.discovery.search import MAX_QUERY_CHARACTERS, MAX_RESULTS, Mode, Order, SearchAnswer
 from paperround.web import claims
 from paperround.web.feeds import alternates
 from paperround.web.pace import Paced, PacedTitles
@@ -25,7 +25,7 @@ _TITLES = 8
 # What a facet is called in a query, and of how many values each shows its count.
 _FACETS = (("year", "year", 8), ("category", "cat", 10), ("has", "has", 5), ("source", "source", 6))
 
-Text = Annotated[str, Query(max_length=5000)]
+_TITLE_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Asked:
     order: str
     diverse: bool
     page: int
+    rerank: bool = False
 
     @property
     def searched(self) -> dict[str, str]:
@@ -52,6 +53,8 @@ class Asked:
                 shown[name] = values[name]
         if not values["diverse"]:
             shown["diverse"] = "0"
+        if values["rerank"]:
+            shown["rerank"] = "1"
         return f"{path}?{urlencode(shown)}"
 
 
@@ -69,14 +72,16 @@ def search(
     request: Request,
     site: SiteHere,
     paced: Paced,
-    q: Text = "",
+    q: str = "",
     mode: Annotated[Mode, Query()] = "both",
     order: Annotated[Order, Query()] = "relevance",
     diverse: Annotated[bool, Query()] = True,
     page: Annotated[int, Query(ge=1, le=MAX_RESULTS // HITS_PER_PAGE)] = 1,
+    rerank: Annotated[bool, Query()] = False,
 ) -> Response:
     """The papers that answer the query, best first."""
-    asked = Asked(q.strip(), mode, order, diverse, page)
+    # One character more than is searched for, so that the answer can say that there were more.
+    asked = Asked(q.strip()[: MAX_QUERY_CHARACTERS + 1], mode, order, diverse, page, rerank)
     answer = None
     if asked.q:
         answer = site.searcher.search(
@@ -87,7 +92,11 @@ def search(
             order=order,
             diverse=diverse,
             facets=True,
+            rerank=rerank,
         )
+    if answer is not None and answer.mode_used == "identifier" and answer.hits:
+        # Whoever pastes what names a paper wants its page.
+        return RedirectResponse(f"/papers/{answer.hits[0].paper.key}", status_code=303)
     with read(site.engine) as connection:
         tallies = claims.tallies(connection, site) if answer and answer.hits else {}
         papers = counted(connection, [hit.paper for hit in answer.hits]) if answer else []
@@ -111,18 +120,15 @@ def search(
         facets=_facets(asked, answer),
         feeds=alternates("/search", asked.searched) if asked.q else [],
         mail=urlencode({"kind": "search", "value": asked.q, "mode": asked.mode}),
+        reranker=site.searcher.reranker,
     )
 
 
 @router.get("/search/titles")
-def titles(
-    request: Request,
-    site: SiteHere,
-    paced: PacedTitles,
-    q: Annotated[str, Query(max_length=400)] = "",
-) -> Response:
+def titles(request: Request, site: SiteHere, paced: PacedTitles, q: str = "") -> Response:
     """Links to papers whose title has the words that are being typed."""
-    found = site.searcher.titles(q, n=_TITLES) if len(q.strip()) > 2 else []
+    beginning = q.strip()[:_TITLE_CHARACTERS]
+    found = site.searcher.titles(beginning, n=_TITLES) if len(beginning) > 2 else []
     return render(request, "_titles.html", papers=found)
 
 
