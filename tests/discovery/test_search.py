@@ -15,7 +15,9 @@ from paperround.db import read, write
 from paperround.discovery.embedding import DIMENSIONS
 from paperround.discovery.query_language import Part
 from paperround.discovery.search import MAX_RESULTS, Mode, SearchAnswer, search
+from paperround.discovery.searching import Searcher
 from paperround.errors import AssetError, UsageError
+from paperround.settings import Settings
 
 AddPaper = Callable[..., PaperId]
 Ask = Callable[..., SearchAnswer]
@@ -392,3 +394,12 @@ def test_many_words_in_one_part_are_cut_and_said(library: Engine, ask: Ask) -> N
     answer = ask(library, "-".join(f"decoding{n}" for n in range(300)) + " copied", "words")
     assert answer.note is not None
     assert "Only the first words were searched for." in answer.note
+
+
+def test_versions_are_known_where_words_alone_are_searched_for(
+    engine: Engine, add_paper: AddPaper, settings: Settings
+) -> None:
+    first = add_paper("Decoding at a workshop", vector=[1.0])
+    second = add_paper("Decoding, extended", vector=[0.999, 0.04])
+    (hit,) = Searcher(engine, settings).search("decoding", mode="words", diverse=True).hits
+    assert {hit.paper.id, *(paper.id for paper in hit.versions)} == {first, second}

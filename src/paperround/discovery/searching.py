@@ -125,7 +125,7 @@ class Searcher:
     def titles(self, beginning: str, *, n: int = 8) -> list[Paper]:
         """Papers whose title has these words next to each other, the last one only begun."""
         with read(self._engine) as connection:
-            self._follow(connection, with_meaning=False)
+            self._follow(connection, with_vectors=False)
             return papers_by_id(connection, self._words.titles(beginning, n))
 
     @property
@@ -161,33 +161,32 @@ class Searcher:
         return [f"{fault}; `paperround check --repair` makes it anew" for fault in faults if fault]
 
     def _indexes(self, connection: Connection, mode: str) -> Indexes:
-        with_meaning = mode != "words"
-        is_late = self._follow(connection, with_meaning)
+        words_late, vectors_late = self._follow(connection, with_vectors=True)
         return Indexes(
             self._words,
-            self._vectors if with_meaning else None,
-            self._embed if with_meaning else None,
+            # By words, too, near-duplicates are known by their vectors.
+            self._vectors,
+            self._embed if mode != "words" else None,
             self._papers_with,
             self._rooms(),
-            is_late,
+            words_late or (vectors_late and mode != "words"),
             self._reranker,
         )
 
-    def _follow(self, connection: Connection, with_meaning: bool) -> bool:
-        """Brings the indexes up to date; whether that is left to a thread, since much is new."""
+    def _follow(self, connection: Connection, with_vectors: bool) -> tuple[bool, bool]:
+        """Brings the indexes up to date; which are left to a thread, since much in them is new."""
         some = AT_ONCE + 1
         words_late = not self._waits and self._words.lag(connection, some) > AT_ONCE
         if not words_late:
             self._words.refresh(connection)
-        if not with_meaning:
-            vectors_late = False
-        else:
+        vectors_late = False
+        if with_vectors:
             vectors_late = not self._waits and self._vectors.lag(connection, some) > AT_ONCE
             if not vectors_late:
                 self._vectors.refresh(connection)
         if words_late or vectors_late:
             self.refresh_behind()
-        return words_late or vectors_late
+        return words_late, vectors_late
 
     def _refresh_behind(self) -> None:
         if not self._behind.acquire(blocking=False):

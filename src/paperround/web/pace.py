@@ -10,11 +10,14 @@ from paperround.web.visitors import client_address, who
 
 # Titles while a person types cost little: so many of them count as one search.
 _TITLES_PER_SEARCH = 8
+# A model that ranks again takes seconds of the processor.
+_RERANKED_SEARCHES = 10.0
 
 
 def paced(request: Request) -> None:
     """Counts a search of whoever asks. Raises TooOftenError."""
-    _spend(request, 1.0)
+    asks_a_model = request.query_params.get("rerank", "0").lower() not in ("0", "false", "")
+    _spend(request, _RERANKED_SEARCHES if asks_a_model else 1.0)
 
 
 def paced_titles(request: Request) -> None:
