@@ -31,15 +31,6 @@ def test_results_are_marked_narrowed_ordered_and_paged(open_page: OpenPage) -> N
     expect(page.get_by_role("list", name="Filters")).to_have_count(0)
 
 
-def test_versions_take_one_place_and_can_have_each_their_own(open_page: OpenPage) -> None:
-    page = open_page("/search?q=counting&mode=words")
-    together = page.locator(".entry").count()
-    page.get_by_role("link", name="Show each in its place").first.click()
-    expect(page).to_have_url(re.compile("diverse=0"))
-    expect(page.locator(".versions")).to_have_count(0)
-    assert page.locator(".entry").count() >= together
-
-
 def test_a_formula_in_a_result_is_a_formula(open_page: OpenPage) -> None:
     page = open_page("/search?q=road+show&mode=words")
     title = page.locator(".entry h2").first
