@@ -94,7 +94,7 @@ def test_sequence_unlikelihood_counts_the_models_own_repeats(a_model):
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma", "qwen3"])
 def test_contrastive_search_without_its_penalty_is_greedy(a_model, family):
     model = a_model(family)
     # Neither may end early.
@@ -106,3 +106,33 @@ def test_contrastive_search_without_its_penalty_is_greedy(a_model, family):
     assert torch.equal(contrastive_search(model, prefixes, 8, alpha=0.0), greedy)
     # Pay enough for likeness, and another text comes out.
     assert not torch.equal(contrastive_search(model, prefixes, 8, alpha=0.9), greedy)
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "how", "word"),
+    [
+        (torch.zeros(1, 0, dtype=torch.long), {}, "prefixes"),
+        (torch.zeros(3, dtype=torch.long), {}, "prefixes"),
+        (torch.ones(1, 2, dtype=torch.long), {"k": 0}, "k is 0"),
+        (torch.ones(1, 2, dtype=torch.long), {"k": 99}, "k is 99"),
+        (torch.ones(1, 2, dtype=torch.long), {"alpha": -0.1}, "alpha"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(a_model, prefixes, how, word):
+    with pytest.raises(ValueError, match=word):
+        contrastive_search(a_model(), prefixes, 3, **how)
+
+
+def test_a_model_without_a_cache_is_refused_and_no_new_tokens_give_the_prefix(a_model):
+    class Forgetful(torch.nn.Module):
+        config = a_model().config
+
+        def forward(self, tokens, **_):
+            shape = (*tokens.shape, 30)
+            output = {"logits": torch.zeros(shape), "hidden_states": (torch.ones(shape),)}
+            return type("Output", (), output | {"past_key_values": None})
+
+    prefixes = torch.tensor([[7, 8, 9]])
+    with pytest.raises(ValueError, match="Forgetful gives no cache"):
+        contrastive_search(Forgetful(), prefixes, 3)
+    assert torch.equal(contrastive_search(a_model(), prefixes, 0), prefixes)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import paperround.catalogue
 import paperround.papers.ditto as room
 from paperround.kit.tiny_gpt import TinyGptConfig, build_tiny_gpt, load_tiny_gpt, save_tiny_gpt
 from paperround.papers.ditto import reproduction
@@ -27,15 +28,18 @@ from paperround.papers.ditto.small_lm import (
     train_small_lm,
 )
 from paperround.papers.ditto.texts import read_wikitext
-from paperround.papers.ditto.trials import run_arm
+from paperround.papers.ditto.trials import CONTRASTIVE, DECODINGS, Base, Setting, run_all, run_arm
 from paperround.runs.card import Scale, read_card
 from paperround.runs.reproduction import Run
 
 FOLDER = Path(room.__file__).parent
+CATALOGUE = Path(paperround.catalogue.__file__).parent / "data"
 TEXT = FOLDER / "data"
 SIZE = TinyGptConfig(
     d_model=16, n_layers=2, n_heads=2, d_ffn=24, max_positions=700, number_features=False
 )
+# Of the small GPT's training: as little as still is one.
+LITTLE = {"vocabulary": 400, "config": SIZE, "characters": 40_000}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +55,9 @@ def folder(tmp_path_factory):
 def tiny(size):
     """The scale's own size with everything in it, but little of each."""
 
-    def small(setting):
-        return replace(
+    def small(comparison):
+        setting = comparison.setting
+        setting = replace(
             setting,
             plan=replace(setting.plan, updates=4, rows=4, context=96),
             n_sentences=4,
@@ -64,28 +69,31 @@ def tiny(size):
             looks=(2,) if setting.looks else (),
             last_layers=setting.last_layers and 1,
         )
+        return replace(comparison, setting=setting)
 
     return replace(
         size,
         sentences_per_seed=3,
-        small=small(size.small),
-        large=size.large and small(size.large),
+        comparisons=tuple(small(comparison) for comparison in size.comparisons),
+        base=size.base
+        and replace(size.base, plan=PretrainingPlan(2_000, rows=2, context=64), **LITTLE),
     )
 
 
 def events_of(scale, folder, tmp_path, monkeypatch):
-    """The events of `reproduce` at a scale made tiny, in this process, on the random model."""
+    """The events of `reproduce` at a scale made tiny, in one process, on random models."""
     events = []
     run = Run(read_card(FOLDER / "card.toml"), scale, (0, 1, 2), tmp_path, events.append, 1)
-    places = {"wikitext-2-valid": TEXT, "ditto-small-lm": folder, "smollm2-135m": folder}
-    assert set(places) == set(run.card.scales[scale].assets)
+    places = {
+        "wikitext-2-valid": TEXT,
+        "smollm2-135m": folder,
+        "arxiv-starter": CATALOGUE,
+    }
+    assert set(run.card.scales[scale].assets) <= set(places)
     monkeypatch.setattr(Run, "asset", lambda self, name: places[name])
     monkeypatch.setattr(reproduction, "load_language_model", load_tiny_gpt)
-    monkeypatch.setattr(
-        reproduction, "run_all", lambda jobs, processes: ((job, run_arm(*job)) for job in jobs)
-    )
     make = reproduction.SIZES[scale]
-    monkeypatch.setattr(reproduction, "SIZES", {scale: lambda *where: tiny(make(*where))})
+    monkeypatch.setattr(reproduction, "SIZES", {scale: lambda run: tiny(make(run))})
     reproduction.reproduce(run)
     return run, events
 
@@ -98,21 +106,28 @@ def test_every_claim_with_a_bar_is_measured_and_the_page_has_all_it_needs(
     measured = {event["claim"] for event in events if event["kind"] == "measure"}
     barred = {claim.id for claim in run.card.claims if claim.bars[scale].not_measured is None}
     assert barred <= measured
-    tables = [event for event in events if event["kind"] == "table"]
-    written = next(event for event in tables if event["title"].startswith("What they write"))
-    ways = {(row[0], row[1]) for row in written["rows"]}
-    remedies = {("MLE", "repetition penalty 1.2"), ("MLE", "no 4-gram twice")}
-    assert remedies <= ways
-    assert ("the text itself", "–") in ways
     assert any(event["kind"] == "series" for event in events)
     assert any(event["kind"] == "sample" for event in events)
-    if scale is Scale.STANDARD:
-        assert ("MLE", "contrastive search") in ways
-        arms = next(event for event in tables if event["title"].startswith("Fine-tuned in equal"))
-        names = [row[0] for row in arms["rows"]]
-        assert "ScaleGrad, γ 0.5" in names
-        assert "unlikelihood, tokens and sequences" in names
-        assert any(event["title"].startswith("Perplexity during") for event in tables)
+    tables = {event["title"]: event for event in events if event["kind"] == "table"}
+    if scale is Scale.QUICK:
+        assert len(tables["What SmolLM2-135M-Instruct writes as it is"]["rows"]) == 2
+        return
+    for model in ("a GPT of 1 M parameters", "SmolLM2-135M"):
+        arms = [row[0] for row in tables[f"Fine-tuned in equal updates: {model}"]["rows"]]
+        assert {"before fine-tuning", "MLE", "DITTO, λ 0.5", "ScaleGrad, γ 0.5"} <= set(arms)
+        assert arms[0] == "before fine-tuning"
+        ways = {(row[0], row[1]) for row in tables[f"What they write: {model}"]["rows"]}
+        assert ("the text itself", "–") in ways
+    assert "unlikelihood, tokens and sequences" in {
+        row[0] for row in tables["What they write: a GPT of 1 M parameters"]["rows"]
+    }
+    remedies = {
+        row[1]
+        for row in tables["What they write: a GPT of 1 M parameters"]["rows"]
+        if row[0] == "MLE"
+    }
+    assert remedies == {*DECODINGS, CONTRASTIVE}
+    assert "Perplexity during the training: SmolLM2-135M" in tables
 
 
 def test_the_full_scale_is_refused_with_where_to_read(tmp_path):
@@ -165,7 +180,30 @@ def test_no_article_is_in_both_parts_of_the_text():
     assert not titles[0] & titles[1]
 
 
-def test_a_tenth_of_the_shipped_models_training_lowers_the_loss_the_same_way():
+def test_the_arms_run_in_processes_of_their_own_and_wait_for_their_base(folder, tmp_path):
+    setting = Setting(
+        name="small",
+        folder=tmp_path / "base",
+        text_folder=TEXT,
+        plan=FineTuning(1, rows=2, context=32),
+        last_layers=None,
+        n_sentences=2,
+        n_copies=9,
+        n_prefixes=2,
+        prefix_tokens=4,
+        new_tokens=50,
+        fit_tokens=80,
+    )
+    other = replace(setting, name="smollm2", folder=folder)
+    base = Base(setting.folder, TEXT, CATALOGUE, PretrainingPlan(600, 2, 32), **LITTLE)
+    jobs = [(setting, MLE, 0, ("greedy",)), (other, DITTO, 1, ("greedy",))]
+    found = dict(run_all(jobs, 2, base))
+    assert found[jobs[0]].arm == "MLE"
+    assert (found[jobs[1]].arm, found[jobs[1]].seed) == (DITTO.name, 1)
+    assert found[jobs[1]].fit == run_arm(*jobs[1]).fit
+
+
+def test_a_short_training_of_the_small_gpt_learns():
     torch.set_num_threads(1)
     text = read_wikitext(TEXT)[0][:200_000]
     plan = PretrainingPlan(token_budget=60_000, rows=4, context=128)

@@ -110,20 +110,43 @@ def contrastive_search(
 
     Of the `k` most probable tokens v the one with the largest (1 - alpha) p(v) - alpha max_j
     cos(h_v, h_j) is taken, h being last hidden states and j the places before (Su et al.,
-    equation 5). transformers 5 no longer has it. The text is computed anew at every step, k
-    candidates a row, so it is slow; alpha = 0 is greedy decoding.
+    equation 5). transformers 5 no longer has it. alpha = 0 is greedy decoding. The model needs a
+    cache whose rows can be repeated and chosen, as every DynamicCache can. Raises ValueError for a
+    model without one, empty prefixes, and a `k` or `alpha` out of range.
     """
-    tokens = prefixes
-    for _ in range(n_new):
-        with torch.no_grad():
-            out = model(tokens, output_hidden_states=True, use_cache=False)
-            p, candidates = out.logits[:, -1].float().softmax(-1).topk(k, dim=-1)
-            # (rows * k, T + 1)
-            longer = torch.cat([tokens.repeat_interleave(k, 0), candidates.reshape(-1, 1)], dim=1)
-            states = model(longer, output_hidden_states=True, use_cache=False).hidden_states
+    if prefixes.dim() != 2 or not prefixes.numel():
+        raise ValueError(f"prefixes has the shape {tuple(prefixes.shape)}; it needs (rows, tokens)")
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"alpha is {alpha}; it must be within 0 and 1")
+    if not 1 <= k <= model.config.vocab_size:
+        raise ValueError(f"k is {k}; it must be within 1 and the vocabulary's size")
+    rows = torch.arange(len(prefixes), device=prefixes.device)
+    with torch.no_grad():
+        out = model(prefixes, use_cache=True, output_hidden_states=True)
+        cache, logits = getattr(out, "past_key_values", None), out.logits[:, -1]
+        if not hasattr(cache, "batch_select_indices"):
+            raise ValueError(
+                f"{type(model).__name__} gives no cache whose rows can be chosen; "
+                "contrastive search needs one"
+            )
         past = nn.functional.normalize(out.hidden_states[-1].float(), dim=-1)
-        last = nn.functional.normalize(states[-1][:, -1].float(), dim=-1).view(len(tokens), k, -1)
-        likeness = torch.einsum("rkd,rtd->rkt", last, past).amax(-1)
-        best = ((1 - alpha) * p - alpha * likeness).argmax(-1, keepdim=True)
-        tokens = torch.cat([tokens, candidates.gather(-1, best)], dim=1)
+        tokens = prefixes
+        for _ in range(n_new):
+            p, candidates = logits.float().softmax(-1).topk(k, dim=-1)
+            # Every row's k candidates go through the model together: (rows * k, 1).
+            cache.batch_repeat_interleave(k)
+            out = model(
+                candidates.reshape(-1, 1),
+                past_key_values=cache,
+                use_cache=True,
+                output_hidden_states=True,
+            )
+            states = nn.functional.normalize(out.hidden_states[-1].float(), dim=-1)
+            states = states.view(len(rows), k, -1)
+            likeness = torch.einsum("rkd,rtd->rkt", states, past).amax(-1)
+            best = ((1 - alpha) * p - alpha * likeness).argmax(-1)
+            cache.batch_select_indices(rows * k + best)
+            logits = out.logits[:, -1].view(len(rows), k, -1)[rows, best]
+            past = torch.cat([past, states[rows, best].unsqueeze(1)], dim=1)
+            tokens = torch.cat([tokens, candidates[rows, best].unsqueeze(1)], dim=1)
     return tokens

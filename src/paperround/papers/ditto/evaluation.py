@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,7 +95,7 @@ def prefixes_of(ids: Tensor, n_prefixes: int, length: int) -> Tensor:
 
 
 def continuations(
-    model: PreTrainedModel, prefixes: Tensor, n_new: int, batch_size: int = 64, **how: object
+    model: PreTrainedModel, prefixes: Tensor, n_new: int, batch_size: int = 64, **how: Any
 ) -> list[list[int]]:
     """`n_new` tokens after each of `prefixes` (rows, tokens), greedily unless `how` says otherwise.
 

@@ -12,6 +12,7 @@ from statistics import fmean
 # A continuation ends in a loop when its last 48 tokens have a period of at most 24.
 LOOP_WINDOW, LOOP_PERIOD = 48, 24
 NGRAMS = (1, 2, 3, 4)
+END_CHARACTERS: frozenset[Hashable] = frozenset(".!?")
 
 Tokens = Sequence[Hashable]
 
@@ -53,7 +54,7 @@ def rep_n(tokens: str | Tokens, n: int) -> float:
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
-def rep_sen(tokens: str | Tokens, ends: Collection[Hashable] = ".!?") -> float:
+def rep_sen(tokens: str | Tokens, ends: Collection[Hashable] = END_CHARACTERS) -> float:
     """1 - different sentences / all sentences; 0 where there are none.
 
     A sentence goes up to an end mark; what stands after the last one is no sentence. In a text
@@ -63,7 +64,9 @@ def rep_sen(tokens: str | Tokens, ends: Collection[Hashable] = ".!?") -> float:
     return 1 - len(set(sentences)) / len(sentences) if sentences else 0.0
 
 
-def repeats_previous(tokens: str | Tokens, ends: Collection[Hashable] = ".!?") -> tuple[int, int]:
+def repeats_previous(
+    tokens: str | Tokens, ends: Collection[Hashable] = END_CHARACTERS
+) -> tuple[int, int]:
     """How many sentences equal the one before them, and how many have one before them."""
     sentences = _sentences(tokens, ends)
     pairs = list(pairwise(sentences))
@@ -105,7 +108,7 @@ def ends_in_loop(
 
 
 def repetition_metrics(
-    continuations: Sequence[str | Tokens], ends: Collection[Hashable] = ".!?"
+    continuations: Sequence[str | Tokens], ends: Collection[Hashable] = END_CHARACTERS
 ) -> Repetition:
     """How repetitive some continuations are; without any, ValueError."""
     if not continuations:

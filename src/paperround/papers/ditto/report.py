@@ -9,6 +9,14 @@ from paperround.papers.ditto.trials import Outcome
 from paperround.runs.reproduction import Run
 
 UNTRAINED = "before fine-tuning"
+# As `_numbers` gives them.
+_COLUMNS = (
+    "in a loop at the end (%)",
+    "Rep-4 (%)",
+    "Rep-2 (%)",
+    "Rep-Sen (%)",
+    "copies in the longest loop",
+)
 
 
 def show_reinforcement(run: Run, curves: Sequence[Reinforcement]) -> None:
@@ -56,6 +64,16 @@ def show_pools(run: Run, pools: Mapping[str, Reinforcement]) -> None:
         x_label="copies of the sentence before this one",
         y_label="mean probability of a token (TP)",
         note="As many sentences of each kind, equally long.",
+    )
+
+
+def show_remedies(run: Run, found: Mapping[str, Repetition]) -> None:
+    """A row per way of decoding an untrained model."""
+    run.table(
+        "What SmolLM2-135M-Instruct writes as it is",
+        ("decoding", *_COLUMNS),
+        [(name, *_numbers([repetition])) for name, repetition in found.items()],
+        note="Four continuations: to look at, not to measure.",
     )
 
 
@@ -125,11 +143,7 @@ def show_written(run: Run, title: str, outcomes: Sequence[Outcome], text: Repeti
         (
             "training",
             "decoding",
-            "in a loop at the end (%)",
-            "Rep-4 (%)",
-            "Rep-2 (%)",
-            "Rep-Sen (%)",
-            "copies in the longest loop",
+            *_COLUMNS,
         ),
         rows,
         note="Continuations of the same prefixes; lower is less repetitive; the text itself says "

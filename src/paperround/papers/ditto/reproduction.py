@@ -7,7 +7,7 @@ Every arm has the same start, windows, updates and learning rate. What an arm is
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import torch
 from scipy.stats import spearmanr
@@ -16,18 +16,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from paperround.errors import UsageError
 from paperround.kit.language_models import load_language_model, use_threads
 from paperround.papers.ditto import report
-from paperround.papers.ditto.evaluation import continuations, ordinary_ids
+from paperround.papers.ditto.evaluation import continuations, ordinary_ids, prefixes_of
 from paperround.papers.ditto.fine_tuning import DITTO, MLE, Arm, FineTuning
-from paperround.papers.ditto.metrics import repeats_previous
+from paperround.papers.ditto.method import end_token_ids
+from paperround.papers.ditto.metrics import repeats_previous, repetition_metrics
 from paperround.papers.ditto.reinforcement import Reinforcement, self_reinforcement
+from paperround.papers.ditto.small_lm import PretrainingPlan
 from paperround.papers.ditto.texts import read_wikitext, sentences_of_text, words_of
 from paperround.papers.ditto.trials import (
     CONTRASTIVE,
     DECODINGS,
     GREEDY,
+    Base,
     Job,
     Outcome,
     Setting,
+    decoder,
     run_all,
     text_itself,
 )
@@ -38,6 +42,9 @@ NUCLEUS = "nucleus p 0.9"
 # Copies that the claims speak of; copy 0 is the sentence's first occurrence.
 _LATE = 7
 _START = 4
+# What the quick scale lets SmolLM2 write: 4 prefixes of 32 tokens, 64 more, these ways.
+_WATCHED, _WATCHED_NEW = (4, 32), 64
+_REMEDIES = (GREEDY, "repetition penalty 1.2")
 
 # ScaleGrad, unlikelihood and the control have their published settings, as DITTO has.
 UL_TOKEN = Arm("unlikelihood, tokens", "ul-token")
@@ -51,82 +58,83 @@ OTHER_LAMBDAS = (
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Arms on one model. Those in `once` run with the first seed only."""
+
+    setting: Setting
+    title: str
+    arms: tuple[Arm, ...]
+    once: tuple[Arm, ...] = ()
+
+
+@dataclass(frozen=True)
 class Size:
-    """How much of everything a scale measures. Arms in `once` run with the first seed only."""
+    """How much of everything a scale measures; a quick run has no comparisons."""
 
     sentences_per_seed: int
     analysis_copies: int
-    small: Setting
-    small_arms: tuple[Arm, ...]
-    large: Setting | None
-    large_arms: tuple[Arm, ...] = ()
-    large_once: tuple[Arm, ...] = ()
-    pools: bool = False
+    comparisons: tuple[Comparison, ...] = ()
+    base: Base | None = None
 
 
-def quick_size(text: Path, small: Path, large: Path) -> Size:
-    """The quick scale: SmolLM2 untrained, two arms on the small model."""
-    return Size(
-        sentences_per_seed=6,
-        analysis_copies=10,
-        small=Setting(
-            name="small",
-            folder=small,
-            text_folder=text,
-            plan=FineTuning(updates=100, learning_rate=1e-3),
-            last_layers=None,
-            n_sentences=12,
-            n_copies=9,
-            n_prefixes=32,
-            prefix_tokens=32,
-            new_tokens=96,
-            fit_tokens=8_192,
-        ),
-        small_arms=(MLE, DITTO),
-        large=None,
+def quick_size(run: Run) -> Size:
+    """The quick scale: SmolLM2 as it is."""
+    return Size(sentences_per_seed=6, analysis_copies=10)
+
+
+def standard_size(run: Run) -> Size:
+    """The standard scale: all arms on a small GPT that is trained first, four on SmolLM2."""
+    text, folder = run.asset("wikitext-2-valid"), run.scratch / "small-lm"
+    small = Setting(
+        name="small",
+        folder=folder,
+        text_folder=text,
+        plan=FineTuning(updates=100, rows=8, learning_rate=1e-3),
+        last_layers=None,
+        n_sentences=32,
+        n_copies=9,
+        n_prefixes=128,
+        prefix_tokens=50,
+        new_tokens=100,
+        fit_tokens=32_768,
     )
-
-
-def standard_size(text: Path, small: Path, large: Path) -> Size:
-    """The standard scale: all arms on the small model, four on SmolLM2."""
+    large = Setting(
+        name="smollm2",
+        folder=run.asset("smollm2-135m"),
+        text_folder=text,
+        plan=FineTuning(updates=50),
+        last_layers=8,
+        n_sentences=16,
+        n_copies=8,
+        n_prefixes=48,
+        prefix_tokens=32,
+        new_tokens=96,
+        fit_tokens=4_096,
+        looks=(25,),
+    )
     return Size(
         sentences_per_seed=16,
         analysis_copies=16,
-        small=Setting(
-            name="small",
-            folder=small,
-            text_folder=text,
-            plan=FineTuning(updates=150, rows=8, learning_rate=1e-3),
-            last_layers=None,
-            n_sentences=32,
-            n_copies=9,
-            n_prefixes=128,
-            prefix_tokens=50,
-            new_tokens=100,
-            fit_tokens=65_536,
+        comparisons=(
+            # The long ones first, so that no processor is idle at the end.
+            Comparison(large, "SmolLM2-135M", (MLE, DITTO), (UL_TOKEN, SCALE_GRAD)),
+            Comparison(
+                small,
+                "a GPT of 1 M parameters",
+                (MLE, DITTO, *OTHER_LAMBDAS, UL_TOKEN, SCALE_GRAD),
+                (UL_BOTH,),
+            ),
         ),
-        small_arms=(MLE, DITTO, *OTHER_LAMBDAS, UL_TOKEN, UL_BOTH, SCALE_GRAD),
-        large=Setting(
-            name="smollm2",
-            folder=large,
+        base=Base(
+            folder=folder,
             text_folder=text,
-            plan=FineTuning(updates=60),
-            last_layers=8,
-            n_sentences=16,
-            n_copies=8,
-            n_prefixes=48,
-            prefix_tokens=32,
-            new_tokens=96,
-            fit_tokens=6_144,
-            looks=(30,),
+            abstracts_folder=run.asset("arxiv-starter"),
+            plan=PretrainingPlan(token_budget=3_000_000),
         ),
-        large_arms=(MLE, DITTO),
-        large_once=(UL_TOKEN, SCALE_GRAD),
-        pools=True,
     )
 
 
-SIZES: Mapping[Scale, Callable[[Path, Path, Path], Size]] = {
+SIZES: Mapping[Scale, Callable[[Run], Size]] = {
     Scale.QUICK: quick_size,
     Scale.STANDARD: standard_size,
 }
@@ -134,31 +142,34 @@ SIZES: Mapping[Scale, Callable[[Path, Path, Path], Size]] = {
 
 def reproduce(run: Run) -> None:
     """Measures every claim of the card that this scale can; raises UsageError at full."""
-    if run.scale not in (Scale.QUICK, Scale.STANDARD):
+    if run.scale not in SIZES:
         raise UsageError(
             "ditto's full scale is a configuration nobody has run: a 16-layer model on "
             "WikiText-103; see the room's README. Use quick or standard"
         )
-    text, large = run.asset("wikitext-2-valid"), run.asset("smollm2-135m")
-    size = SIZES[run.scale](text, run.asset("ditto-small-lm"), large)
+    size = SIZES[run.scale](run)
     use_threads(run.threads)
-    human_repetition(run, text)
+    train, test = read_wikitext(run.asset("wikitext-2-valid"))
+    human_repetition(run, train + test)
     with run.stage("load SmolLM2-135M", 1) as stage:
-        model, tokenizer = load_language_model(large)
+        model, tokenizer = load_language_model(run.asset("smollm2-135m"))
         stage.advance()
-    self_reinforcement_of_a_real_model(run, model, tokenizer, size, text)
+    sentences = sentences_of_text(test, size.sentences_per_seed * len(run.seeds))
+    self_reinforcement_of_a_real_model(run, model, tokenizer, sentences, size.analysis_copies)
+    if not size.comparisons:
+        untrained_loops(run, model, tokenizer, test)
+        run.note("Nothing is trained at the quick scale: the cure is measured at the standard one.")
+        return
+    kinds_of_sentences(run, model, tokenizer, sentences[:: len(run.seeds)], size.analysis_copies)
     del model
-
     outcomes = train_and_measure(run, size)
-    cure(run, "small", size.small, outcomes, "a GPT of 1 M parameters")
-    if size.large is not None:
-        cure(run, "smollm2", size.large, outcomes, "SmolLM2-135M")
+    for comparison in reversed(size.comparisons):
+        cure(run, comparison, outcomes[comparison.setting.name])
 
 
-def human_repetition(run: Run, text_folder: Path) -> None:
+def human_repetition(run: Run, text: str) -> None:
     """Abstract: people almost never write the same sentence twice in a row."""
-    words = words_of("\n".join(read_wikitext(text_folder)))
-    repeated, pairs = repeats_previous(words, frozenset(".!?"))
+    repeated, pairs = repeats_previous(words_of(text))
     run.measure("human-repetition", 100 * repeated / pairs)
 
 
@@ -166,19 +177,17 @@ def self_reinforcement_of_a_real_model(
     run: Run,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    size: Size,
-    text_folder: Path,
+    sentences: Sequence[str],
+    n_copies: int,
 ) -> None:
     """Section 2: TP, IR and WR of every copy; sentences that start higher end higher."""
-    text = read_wikitext(text_folder)[1]
-    per_seed = size.sentences_per_seed
-    sentences = sentences_of_text(text, per_seed * len(run.seeds))
     curves: list[Reinforcement] = []
     with run.stage("repeat sentences to SmolLM2-135M", len(run.seeds)) as stage:
         for i, seed in enumerate(run.seeds):
             # Every seed has sentences of its own.
-            part = sentences[i :: len(run.seeds)]
-            curve = self_reinforcement(model, tokenizer, part, n_repeats=size.analysis_copies)
+            curve = self_reinforcement(
+                model, tokenizer, sentences[i :: len(run.seeds)], n_repeats=n_copies
+            )
             curves.append(curve)
             tp = curve.token_probability
             run.measure("preference", tp[1] / tp[0], baseline=tp[0], seed=seed)
@@ -190,9 +199,39 @@ def self_reinforcement_of_a_real_model(
     later = [tp[_START] for curve in curves for tp in curve.per_sentence]
     run.measure("stronger-start", float(spearmanr(starts, later).statistic))
     report.show_reinforcement(run, curves)
-    if size.pools:
-        pools = pools_of(model, tokenizer, sentences[:per_seed], size.analysis_copies, run.seeds[0])
-        report.show_pools(run, pools)
+
+
+def untrained_loops(
+    run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str
+) -> None:
+    """What the model writes as it is, greedily and with remedies at decoding."""
+    prefixes = prefixes_of(torch.tensor(tokenizer(text)["input_ids"]), *_WATCHED)
+    with run.stage("let SmolLM2-135M write", len(_REMEDIES)) as stage:
+        written: dict[str, list[list[int]]] = {}
+        for name in _REMEDIES:
+            written[name] = decoder(name)(model, prefixes, _WATCHED_NEW, run.seeds[0])
+            stage.advance()
+    ends = end_token_ids(tokenizer)
+    report.show_remedies(
+        run, {name: repetition_metrics(rows, ends) for name, rows in written.items()}
+    )
+    for i in range(2):
+        run.sample(
+            f"SmolLM2-135M goes on: {' '.join(tokenizer.decode(prefixes[i]).split())}",
+            {name: " ".join(tokenizer.decode(rows[i]).split()) for name, rows in written.items()},
+        )
+
+
+def kinds_of_sentences(
+    run: Run,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sentences: Sequence[str],
+    n_copies: int,
+) -> None:
+    """Abstract, third finding: the curves of likelier and less likely kinds of sentences."""
+    with run.stage("repeat three kinds of sentences to SmolLM2-135M"):
+        report.show_pools(run, pools_of(model, tokenizer, sentences, n_copies, run.seeds[0]))
 
 
 def pools_of(
@@ -231,45 +270,38 @@ def pools_of(
 
 
 def train_and_measure(run: Run, size: Size) -> dict[str, list[Outcome]]:
-    """The outcomes of every arm on both models: "small" and "smollm2"."""
+    """The outcomes of every arm of every comparison, by the name of its setting."""
     jobs: list[Job] = []
-    if size.large is not None:
-        # The long ones first, so that no processor is idle at the end.
-        jobs += [
-            (size.large, arm, s, (GREEDY, NUCLEUS)) for s in run.seeds for arm in size.large_arms
-        ]
-        jobs += [(size.large, arm, run.seeds[0], (GREEDY, NUCLEUS)) for arm in size.large_once]
-        jobs.append((size.large, None, run.seeds[0], (GREEDY, NUCLEUS)))
-    everything = (*DECODINGS, CONTRASTIVE) if size.large is not None else tuple(DECODINGS)
-    for seed in run.seeds:
-        for arm in size.small_arms:
-            remedies = arm is MLE and seed == run.seeds[0]
-            decodings = everything if remedies else (GREEDY, NUCLEUS)
-            jobs.append((size.small, arm, seed, decodings))
-    jobs.append((size.small, None, run.seeds[0], (GREEDY, NUCLEUS)))
-    found: dict[str, list[Outcome]] = {"small": [], "smollm2": []}
-    with run.stage("fine-tune and measure the arms", len(jobs)) as stage:
-        for job, outcome in run_all(jobs, run.threads):
+    for comparison in size.comparisons:
+        for seed in run.seeds:
+            first = seed == run.seeds[0]
+            for arm in (*comparison.arms, *(comparison.once if first else ())):
+                ways: tuple[str, ...] = (GREEDY, NUCLEUS)
+                if first and arm is MLE and comparison.setting.name == "small":
+                    ways = (*DECODINGS, CONTRASTIVE)
+                jobs.append((comparison.setting, arm, seed, ways))
+        jobs.append((comparison.setting, None, run.seeds[0], (GREEDY, NUCLEUS)))
+    found: dict[str, list[Outcome]] = {c.setting.name: [] for c in size.comparisons}
+    with run.stage("train a small GPT, fine-tune and measure all arms", len(jobs)) as stage:
+        for job, outcome in run_all(jobs, run.threads, size.base):
             found[job[0].name].append(outcome)
             stage.advance()
-    order = {arm.name: i for i, arm in enumerate((*size.small_arms, *size.large_once))}
-    for outcomes in found.values():
-        outcomes.sort(key=lambda outcome: (order.get(outcome.arm or "", -1), outcome.seed))
+    for comparison in size.comparisons:
+        order = {arm.name: i for i, arm in enumerate((*comparison.arms, *comparison.once))}
+        outcomes = found[comparison.setting.name]
+        found[comparison.setting.name] = sorted(outcomes, key=partial(_place, order))
     return found
 
 
-def cure(
-    run: Run, model: str, setting: Setting, found: Mapping[str, Sequence[Outcome]], title: str
-) -> None:
+def cure(run: Run, comparison: Comparison, outcomes: Sequence[Outcome]) -> None:
     """The claims of the training on one model, DITTO against plain fine-tuning, seed by seed."""
-    outcomes = found[model]
+    setting, title = comparison.setting, comparison.title
     for seed in run.seeds:
         mle, ditto = (_one(outcomes, arm.name, seed) for arm in (MLE, DITTO))
-        measure_pair(run, model, setting, mle, ditto)
-    with_text = text_itself(setting)
-    report.show_arms(run, title, outcomes)
-    report.show_written(run, title, outcomes, with_text)
+        measure_pair(run, setting.name, setting, mle, ditto)
     report.show_curves(run, title, outcomes)
+    report.show_arms(run, title, outcomes)
+    report.show_written(run, title, outcomes, text_itself(setting))
     report.show_samples(run, title, outcomes, (MLE.name, DITTO.name))
 
 
@@ -294,6 +326,11 @@ def measure_pair(run: Run, model: str, setting: Setting, mle: Outcome, ditto: Ou
         run.measure("growth-small", ratio, baseline=growth, seed=seed)
         run.measure("rise-mle-small", tp_mle[8] / tp_mle[0], baseline=tp_mle[0], seed=seed)
         run.measure("fall-ditto-small", tp_ditto[8] / tp_ditto[0], baseline=tp_ditto[0], seed=seed)
+
+
+def _place(order: Mapping[str, int], outcome: Outcome) -> tuple[int, int]:
+    """The model before any training comes first, then the arms as they are listed."""
+    return order.get(outcome.arm or "", -1), outcome.seed
 
 
 def _one(outcomes: Iterable[Outcome], arm: str, seed: int) -> Outcome:

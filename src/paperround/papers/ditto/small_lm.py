@@ -1,22 +1,18 @@
-"""A small GPT on real text: its vocabulary, its training on next tokens, and the shipped copy.
+"""A small GPT on real text: its vocabulary, and its training on next tokens.
 
-`python -m paperround.papers.ditto.small_lm FOLDER` trains the shipped copy again, with the seed and
-the plan below, from the text that `texts.py` reads, and writes it into the folder.
+An ordinary transformers model (Qwen2 architecture) of a million parameters, which the standard
+scale trains in the run, since a model this small has to be seen falling into loops first.
 """
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-from paperround.kit.assets import find_asset
-from paperround.kit.language_models import use_threads
 from paperround.kit.tiny_gpt import (
     BOS,
     EOS,
@@ -24,9 +20,12 @@ from paperround.kit.tiny_gpt import (
     UNK,
     TinyGptConfig,
     build_tiny_gpt,
-    save_tiny_gpt,
 )
-from paperround.papers.ditto.texts import read_abstracts, read_wikitext
+
+VOCABULARY = 1_536
+SIZE = TinyGptConfig(
+    d_model=128, n_layers=4, n_heads=4, d_ffn=384, max_positions=512, number_features=False
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class PretrainingPlan:
     """How a small GPT learns next tokens. Our own choice: README.md says what was tried."""
 
     token_budget: int
-    rows: int = 16
+    rows: int = 8
     context: int = 256
     learning_rate: float = 3e-3
     final_share: float = 0.1
@@ -118,39 +117,17 @@ def pretrain(
     return losses
 
 
-# The shipped copy.
-SHIPPED_SEED = 0
-SHIPPED_VOCABULARY = 1_536
-SHIPPED_SIZE = TinyGptConfig(
-    d_model=128, n_layers=4, n_heads=4, d_ffn=384, max_positions=512, number_features=False
-)
-SHIPPED_PLAN = PretrainingPlan(token_budget=4_000_000, rows=8)
-
-
 def train_small_lm(
     texts: Sequence[str],
-    plan: PretrainingPlan = SHIPPED_PLAN,
-    seed: int = SHIPPED_SEED,
+    plan: PretrainingPlan,
+    *,
+    vocabulary: int = VOCABULARY,
+    config: TinyGptConfig = SIZE,
+    seed: int = 0,
     on_step: Callable[[int, float], None] | None = None,
 ) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast, list[float]]:
     """A small GPT trained on the texts, its tokenizer learnt from them, the loss of each update."""
-    tokenizer = learn_vocabulary(texts, SHIPPED_VOCABULARY)
-    model = build_tiny_gpt(tokenizer, SHIPPED_SIZE, seed=seed)
+    tokenizer = learn_vocabulary(texts, vocabulary)
+    model = build_tiny_gpt(tokenizer, config, seed=seed)
     ids = torch.tensor([i for text in texts for i in tokenizer(text)["input_ids"]])
     return model, tokenizer, pretrain(model, ids, plan, seed=seed, on_step=on_step)
-
-
-def main(folder: Path) -> None:
-    """Trains the shipped model again into `folder`."""
-    # One thread adds up in one order, so that two machines come closer to the same weights.
-    use_threads(1)
-    train, _ = read_wikitext(find_asset("wikitext-2-valid").folder)
-    abstracts = read_abstracts(find_asset("arxiv-starter").folder)
-    model, tokenizer, losses = train_small_lm([train, abstracts])
-    save_tiny_gpt(model, tokenizer, folder)
-    last = sum(losses[-50:]) / len(losses[-50:])
-    sys.stdout.write(f"{folder}: {len(losses)} updates, last losses {last:.3f} nats per token\n")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -6,17 +6,17 @@ Arms run side by side, one process and one thread each, so what goes in and come
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from paperround.kit.language_models import load_language_model, load_tokenizer, use_threads
-from paperround.kit.tiny_gpt import load_tiny_gpt
+from paperround.kit.tiny_gpt import TinyGptConfig, load_tiny_gpt, save_tiny_gpt
 from paperround.papers.ditto.baselines import contrastive_search
 from paperround.papers.ditto.evaluation import (
     Fit,
@@ -30,11 +30,17 @@ from paperround.papers.ditto.fine_tuning import Arm, FineTuning, fine_tune, trai
 from paperround.papers.ditto.method import end_token_ids
 from paperround.papers.ditto.metrics import Repetition, repetition_metrics
 from paperround.papers.ditto.reinforcement import Reinforcement, self_reinforcement
-from paperround.papers.ditto.texts import read_wikitext, sentences_of_text
+from paperround.papers.ditto.small_lm import (
+    SIZE,
+    VOCABULARY,
+    PretrainingPlan,
+    train_small_lm,
+)
+from paperround.papers.ditto.texts import read_abstracts, read_wikitext, sentences_of_text
 
 GREEDY = "greedy"
 # Decoding-time remedies at the values that users set; they change no model.
-DECODINGS: Mapping[str, Mapping[str, object]] = {
+DECODINGS: Mapping[str, Mapping[str, Any]] = {
     GREEDY: {},
     "nucleus p 0.9": {"do_sample": True, "top_p": 0.9, "top_k": 0},
     "repetition penalty 1.2": {"repetition_penalty": 1.2},
@@ -91,12 +97,61 @@ class Outcome:
 Job = tuple[Setting, Arm | None, int, tuple[str, ...]]
 
 
-def run_all(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome]]:
-    """Every job's outcome, as they are done. A failed one raises its own error."""
+@dataclass(frozen=True)
+class Base:
+    """A small GPT that has to be trained, into `folder`, before the arms that start from it.
+
+    `characters` limits it to the beginning of each text.
+    """
+
+    folder: Path
+    text_folder: Path
+    abstracts_folder: Path
+    plan: PretrainingPlan
+    seed: int = 0
+    vocabulary: int = VOCABULARY
+    config: TinyGptConfig = SIZE
+    characters: int | None = None
+
+
+def train_base(base: Base) -> list[float]:
+    """Trains the base into its folder; the loss of every update, in nats per token."""
+    use_threads(1)
+    texts = [read_wikitext(base.text_folder)[0], read_abstracts(base.abstracts_folder)]
+    model, tokenizer, losses = train_small_lm(
+        [text[: base.characters] for text in texts],
+        base.plan,
+        vocabulary=base.vocabulary,
+        config=base.config,
+        seed=base.seed,
+    )
+    save_tiny_gpt(model, tokenizer, base.folder)
+    return losses
+
+
+def run_all(
+    jobs: Sequence[Job], processes: int, base: Base | None = None
+) -> Iterator[tuple[Job, Outcome]]:
+    """Every job's outcome, as they are done; those on the base's model after it is trained.
+
+    A failed one raises its own error. With one process everything is done in this one, in order.
+    """
+    early = [job for job in jobs if base is None or job[0].folder != base.folder]
+    late = [job for job in jobs if job not in early]
+    if processes <= 1:
+        if base is not None:
+            train_base(base)
+        for job in jobs:
+            yield job, run_arm(*job)
+        return
     # Spawned, not forked: a fork after torch has started threads can hang.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(run_arm, *job): job for job in jobs}
         try:
+            training = None if base is None else pool.submit(train_base, base)
+            waiting = {pool.submit(run_arm, *job): job for job in early}
+            if training is not None:
+                training.result()
+            waiting |= {pool.submit(run_arm, *job): job for job in late}
             for done in as_completed(waiting):
                 yield waiting[done], done.result()
         except BaseException:
@@ -125,14 +180,8 @@ def run_arm(setting: Setting, arm: Arm | None, seed: int, decodings: tuple[str, 
     started = time.monotonic()
     trained = fine_tune(model, train, arm, setting.plan, ends, seed=seed, on_update=look)
     seconds = time.monotonic() - started
-    return measure(
-        setting,
-        model,
-        tokenizer,
-        test,
-        arm.name,
-        seed,
-        decodings,
+    return replace(
+        measure(setting, model, tokenizer, test, arm.name, seed, decodings),
         at_updates=at_updates,
         ditto_share=trained.ditto_updates / setting.plan.updates,
         fallbacks=trained.fallbacks,
@@ -155,7 +204,6 @@ def measure(
     arm: str | None,
     seed: int,
     decodings: Sequence[str],
-    **about_training: object,
 ) -> Outcome:
     """Everything measured of one model: fit, copying, the curve, and what it writes."""
     model.eval()
@@ -181,7 +229,6 @@ def measure(
         repetition={name: repetition_metrics(rows, ends) for name, rows in written.items()},
         written=[tokenizer.decode(ids) for ids in shown],
         prompts=[tokenizer.decode(ids) for ids in prefixes[: len(shown)]],
-        **about_training,
     )
 
 
