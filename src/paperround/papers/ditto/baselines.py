@@ -124,7 +124,7 @@ def contrastive_search(
     with torch.no_grad():
         out = model(prefixes, use_cache=True, output_hidden_states=True)
         cache, logits = getattr(out, "past_key_values", None), out.logits[:, -1]
-        if not hasattr(cache, "batch_select_indices"):
+        if cache is None or not hasattr(cache, "batch_select_indices"):
             raise ValueError(
                 f"{type(model).__name__} gives no cache whose rows can be chosen; "
                 "contrastive search needs one"
