@@ -36,7 +36,7 @@ FOLDER = Path(room.__file__).parent
 CATALOGUE = Path(paperround.catalogue.__file__).parent / "data"
 TEXT = FOLDER / "data"
 SIZE = TinyGptConfig(
-    d_model=16, n_layers=2, n_heads=2, d_ffn=24, max_positions=700, number_features=False
+    d_model=16, n_layers=2, n_heads=2, d_ffn=24, max_positions=1500, number_features=False
 )
 # Of the small GPT's training: as little as still is one.
 LITTLE = {"vocabulary": 400, "config": SIZE, "characters": 40_000}
@@ -142,7 +142,8 @@ def test_arms_see_the_same_windows_and_one_gives_the_same_again(folder):
     def losses(arm, seed):
         model, tokenizer = load_tiny_gpt(folder)
         ids = torch.tensor(tokenizer(read_wikitext(TEXT)[0][:20_000])["input_ids"])
-        plan = FineTuning(updates=6, rows=2, context=48)
+        # Long enough for sentences of a vocabulary this small.
+        plan = FineTuning(updates=6, rows=3, context=240)
         return fine_tune(model, ids, arm, plan, end_token_ids(tokenizer), seed=seed)
 
     mle, ditto = losses(MLE, 0), losses(DITTO, 0)
@@ -172,7 +173,12 @@ def test_no_article_is_in_both_parts_of_the_text():
     assert test.startswith(" = ")
     assert 0.68 < len(train) / (len(train) + len(test)) < 0.75
     titles = [
-        {line for line in part.splitlines() if line.startswith(" = ") and line[3] != "="}
+        {
+            line
+            for line in part.splitlines()
+            # Rare words of a title are unknown, so two may look alike.
+            if line.startswith(" = ") and line[3] != "=" and "<unk>" not in line
+        }
         for part in (train, test)
     ]
     assert titles[0]
@@ -189,6 +195,7 @@ def test_the_arms_run_in_processes_of_their_own_and_wait_for_their_base(folder, 
         last_layers=None,
         n_sentences=2,
         n_copies=9,
+        longest_sentence=12,
         n_prefixes=2,
         prefix_tokens=4,
         new_tokens=50,

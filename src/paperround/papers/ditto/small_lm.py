@@ -24,7 +24,7 @@ from paperround.kit.tiny_gpt import (
 
 VOCABULARY = 1_536
 SIZE = TinyGptConfig(
-    d_model=128, n_layers=4, n_heads=4, d_ffn=384, max_positions=512, number_features=False
+    d_model=128, n_layers=4, n_heads=4, d_ffn=384, max_positions=1024, number_features=False
 )
 
 

@@ -55,7 +55,8 @@ class Setting:
     """What all arms on one model share.
 
     `folder` holds the model, in the files of transformers or as one GGUF; `last_layers` limits
-    training to so many of its blocks. Perplexity is that of the first `fit_tokens` of the test
+    training to so many of its blocks. Repeated sentences have at most `longest_sentence` words, so
+    that all copies stay within the places that the model knows. Perplexity is that of the first `fit_tokens` of the test
     text, noted after the updates in `looks` as well; prefixes come from all of that text.
     """
 
@@ -66,6 +67,7 @@ class Setting:
     last_layers: int | None
     n_sentences: int
     n_copies: int
+    longest_sentence: int
     n_prefixes: int
     prefix_tokens: int
     new_tokens: int
@@ -212,7 +214,9 @@ def measure(
     curve = self_reinforcement(
         model,
         tokenizer,
-        sentences_of_text(test_text, setting.n_sentences),
+        sentences_of_text(
+            test_text, setting.n_sentences, shortest=6, longest=setting.longest_sentence
+        ),
         n_repeats=setting.n_copies,
     )
     prefixes = prefixes_of(test, setting.n_prefixes, setting.prefix_tokens)
