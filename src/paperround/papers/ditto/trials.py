@@ -56,8 +56,9 @@ class Setting:
 
     `folder` holds the model, in the files of transformers or as one GGUF; `last_layers` limits
     training to so many of its blocks. Repeated sentences have at most `longest_sentence` words, so
-    that all copies stay within the places that the model knows. Perplexity is that of the first `fit_tokens` of the test
-    text, noted after the updates in `looks` as well; prefixes come from all of that text.
+    that all copies stay within the places that the model knows. Perplexity is that of the first
+    `fit_tokens` of the test text, noted after the updates in `looks` as well; prefixes come from
+    all of that text.
     """
 
     name: Literal["small", "smollm2"]
