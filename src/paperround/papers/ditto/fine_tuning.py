@@ -23,7 +23,7 @@ from paperround.papers.ditto.method import LAMBDA, build_pseudo_repetition, ditt
 
 Objective = Literal["mle", "ditto", "ul-token", "ul-token-seq", "scale-grad"]
 # Of a row, what a sequence-level update continues; the rest is written by the model.
-_PREFIX_SHARE = 0.25
+_PREFIX_SHARE = 0.5
 
 
 @dataclass(frozen=True)
