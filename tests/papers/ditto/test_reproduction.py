@@ -1,5 +1,6 @@
 """Every stage of both scales at a tiny size, and what the card, the text and the model promise."""
 
+import lzma
 import subprocess
 import sys
 from dataclasses import replace
@@ -52,6 +53,15 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def short_text(tmp_path_factory):
+    """A folder with the beginning of the room's text: arms read and tokenize it again and again."""
+    folder = tmp_path_factory.mktemp("text")
+    text = "".join(read_wikitext(TEXT))[:120_000]
+    (folder / "wikitext2_valid.txt.xz").write_bytes(lzma.compress(text.encode()))
+    return folder
+
+
 def tiny(size):
     """The scale's own size with everything in it, but little of each."""
 
@@ -80,12 +90,12 @@ def tiny(size):
     )
 
 
-def events_of(scale, folder, tmp_path, monkeypatch):
+def events_of(scale, folder, text, tmp_path, monkeypatch):
     """The events of `reproduce` at a scale made tiny, in one process, on random models."""
     events = []
     run = Run(read_card(FOLDER / "card.toml"), scale, (0, 1, 2), tmp_path, events.append, 1)
     places = {
-        "wikitext-2-valid": TEXT,
+        "wikitext-2-valid": text,
         "smollm2-135m": folder,
         "arxiv-starter": CATALOGUE,
     }
@@ -100,9 +110,9 @@ def events_of(scale, folder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("scale", [Scale.QUICK, Scale.STANDARD])
 def test_every_claim_with_a_bar_is_measured_and_the_page_has_all_it_needs(
-    scale, folder, tmp_path, monkeypatch
+    scale, folder, short_text, tmp_path, monkeypatch
 ):
-    run, events = events_of(scale, folder, tmp_path, monkeypatch)
+    run, events = events_of(scale, folder, short_text, tmp_path, monkeypatch)
     measured = {event["claim"] for event in events if event["kind"] == "measure"}
     barred = {claim.id for claim in run.card.claims if claim.bars[scale].not_measured is None}
     assert barred <= measured
@@ -186,11 +196,13 @@ def test_no_article_is_in_both_parts_of_the_text():
     assert not titles[0] & titles[1]
 
 
-def test_the_arms_run_in_processes_of_their_own_and_wait_for_their_base(folder, tmp_path):
+def test_the_arms_run_in_processes_of_their_own_and_wait_for_their_base(
+    folder, short_text, tmp_path
+):
     setting = Setting(
         name="small",
         folder=tmp_path / "base",
-        text_folder=TEXT,
+        text_folder=short_text,
         plan=FineTuning(1, rows=2, context=32),
         last_layers=None,
         n_sentences=2,
@@ -202,7 +214,7 @@ def test_the_arms_run_in_processes_of_their_own_and_wait_for_their_base(folder, 
         fit_tokens=80,
     )
     other = replace(setting, name="smollm2", folder=folder)
-    base = Base(setting.folder, TEXT, CATALOGUE, PretrainingPlan(600, 2, 32), **LITTLE)
+    base = Base(setting.folder, short_text, CATALOGUE, PretrainingPlan(600, 2, 32), **LITTLE)
     jobs = [(setting, MLE, 0, ("greedy",)), (other, DITTO, 1, ("greedy",))]
     found = dict(run_all(jobs, 2, base))
     assert found[jobs[0]].arm == "MLE"
