@@ -9,12 +9,16 @@ import torch
 
 from paperround.papers.llm_drop.measures import (
     Choice,
+    cache_size_bytes,
     choice_accuracy,
     mean_loss,
     next_passage_choices,
     perplexity,
     speedup_degradation_ratio,
 )
+from paperround.papers.llm_drop.plans import DropPlan
+from paperround.papers.llm_drop.scores import score_sublayers
+from paperround.papers.llm_drop.speed import time_decoding
 from paperround.papers.llm_drop.texts import drawn_windows, spread_windows
 
 Make = Callable[..., Any]
@@ -50,6 +54,21 @@ def test_a_model_that_knows_nothing_has_the_vocabulary_as_its_perplexity(
 def test_without_a_token_to_predict_there_is_no_loss(a_model: Make) -> None:
     with pytest.raises(ValueError, match="no token to predict"):
         mean_loss(a_model("llama"), [torch.tensor([[5]])])
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_what_is_longer_than_the_context_is_refused(
+    a_model: Make, some_ids: Make, family: str
+) -> None:
+    model, ids = a_model(family), some_ids(1, 129)
+    for refuses in (
+        lambda: mean_loss(model, [ids]),
+        lambda: score_sublayers(model, [ids]),
+        lambda: cache_size_bytes(model, 129),
+        lambda: time_decoding(model, {"intact": DropPlan()}, context=127),
+    ):
+        with pytest.raises(ValueError, match="more than the 128 positions"):
+            refuses()
 
 
 def test_the_right_continuation_is_the_most_probable_one(a_model: Make, some_ids: Make) -> None:

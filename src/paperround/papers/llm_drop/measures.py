@@ -13,21 +13,32 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from paperround.papers.llm_drop.sublayers import dropped_sublayers, layers_of, layout_of
 
 
-@torch.inference_mode()
+def check_fits(model: PreTrainedModel, n_tokens: int) -> None:
+    """Raises ValueError where so many tokens are more than the model's positions."""
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if longest is not None and n_tokens > longest:
+        raise ValueError(
+            f"{n_tokens} tokens are more than the {longest} positions of the model; use shorter "
+            "windows"
+        )
+
+
 def mean_loss(model: PreTrainedModel, batches: Iterable[Tensor]) -> float:
     """The mean over all predicted tokens of -log p(token | those before it), in nats.
 
     Batches are token ids without padding, (sequences, tokens); the first token of each sequence is
     given. Log-probabilities are taken in float32 at least. Raises ValueError without any token to
-    predict.
+    predict, and for sequences longer than the model's positions.
     """
     total, n_tokens = 0.0, 0
     for ids in batches:
         if ids.shape[1] < 2:
             continue
+        check_fits(model, ids.shape[1])
         # One sequence at a time: the logits of a large vocabulary outgrow everything else.
         for sequence in ids.to(model.device):
-            logits = model(input_ids=sequence[None], use_cache=False).logits[0, :-1]
+            with torch.inference_mode():
+                logits = model(input_ids=sequence[None], use_cache=False).logits[0, :-1]
             logits = logits if logits.dtype == torch.float64 else logits.float()
             total += float(cross_entropy(logits, sequence[1:], reduction="sum"))
             n_tokens += len(sequence) - 1
@@ -78,7 +89,6 @@ def next_passage_choices(
     return choices
 
 
-@torch.inference_mode()
 def choice_accuracy(
     model: PreTrainedModel, choices: Sequence[Choice], batch_size: int = 8
 ) -> float:
@@ -94,9 +104,12 @@ def choice_accuracy(
         some = choices[start : start + batch_size]
         rows = [(*choice.beginning, *way) for choice in some for way in choice.continuations]
         ids = torch.tensor(rows, device=model.device)
+        check_fits(model, ids.shape[1])
         length = len(some[0].continuations[0])
         # The logits before each token of the continuation, and none of the beginning's.
-        logits = model(input_ids=ids, use_cache=False, logits_to_keep=length + 1).logits[:, :-1]
+        with torch.inference_mode():
+            output = model(input_ids=ids, use_cache=False, logits_to_keep=length + 1)
+        logits = output.logits[:, :-1]
         logits = logits if logits.dtype == torch.float64 else logits.float()
         log_probs = -cross_entropy(logits.transpose(1, 2), ids[:, -length:], reduction="none")
         by_way = log_probs.sum(dim=1).view(len(some), -1)
@@ -104,7 +117,6 @@ def choice_accuracy(
     return right / len(choices)
 
 
-@torch.inference_mode()
 def cache_size_bytes(model: PreTrainedModel, n_tokens: int) -> int:
     """The bytes of keys and values after so many tokens of one sequence, in a cache that is filled.
 
@@ -112,9 +124,11 @@ def cache_size_bytes(model: PreTrainedModel, n_tokens: int) -> int:
     """
     if n_tokens < 1:
         raise ValueError("a cache is measured with at least one token in it")
+    check_fits(model, n_tokens)
     cache = DynamicCache(config=model.config)
     ids = torch.zeros(1, n_tokens, dtype=torch.long, device=model.device)
-    model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    with torch.inference_mode():
+        model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
     return sum(entry.keys.nbytes + entry.values.nbytes for entry in cache.layers)
 
 

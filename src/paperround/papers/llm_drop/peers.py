@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from paperround.papers.llm_drop.measures import mean_loss
+from paperround.papers.llm_drop.measures import check_fits, mean_loss
 from paperround.papers.llm_drop.plans import (
     DropKind,
     DropPlan,
@@ -41,7 +41,6 @@ def plan_last(n_layers: int, n: int, kind: DropKind, *, protect: Iterable[int] =
     return plan_of(sorted(units, key=lambda unit: -unit[1])[:n])
 
 
-@torch.inference_mode()
 def plan_by_loss(
     model: PreTrainedModel,
     batches: Sequence[Tensor],
@@ -82,14 +81,19 @@ def plan_by_loss(
 
 
 def residual_streams(model: PreTrainedModel, ids: Tensor) -> list[Tensor]:
-    """What goes into each layer for these tokens, (sequences, tokens, hidden) each."""
+    """What goes into each layer for these tokens, (sequences, tokens, hidden) each.
+
+    Raises ValueError for sequences longer than the model's positions.
+    """
+    check_fits(model, ids.shape[1])
     streams: list[Tensor] = []
     handles = [
         layer.register_forward_pre_hook(lambda module, args: streams.append(args[0]))
         for layer in layers_of(model)
     ]
     try:
-        model(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=1)
+        with torch.inference_mode():
+            model(input_ids=ids.to(model.device), use_cache=False, logits_to_keep=1)
     finally:
         for handle in handles:
             handle.remove()

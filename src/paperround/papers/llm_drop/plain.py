@@ -33,7 +33,6 @@ def silenced(model: PreTrainedModel, plan: DropPlan) -> PreTrainedModel:
     return model
 
 
-@torch.inference_mode()
 def plain_similarity(model: PreTrainedModel, ids: Tensor) -> dict[ScoredKind, list[float]]:
     """Similarity by kind and layer over all tokens of one batch, from streams added up by hand."""
     layout, layers = layout_of(model), layers_of(model)
@@ -56,7 +55,8 @@ def plain_similarity(model: PreTrainedModel, ids: Tensor) -> dict[ScoredKind, li
         handles.append(getattr(layer, attention).register_forward_hook(keep("attention", i)))
         handles.append(getattr(layer, mlp).register_forward_hook(keep("mlp", i)))
     try:
-        model(input_ids=ids, use_cache=False)
+        with torch.inference_mode():
+            model(input_ids=ids, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
@@ -65,7 +65,12 @@ def plain_similarity(model: PreTrainedModel, ids: Tensor) -> dict[ScoredKind, li
     for i in range(len(layers)):
         a = x + outputs["attention", i].double()
         y = a + outputs["mlp", i].double()
-        for kind, before, after in (("attention", x, a), ("mlp", a, y), ("block", x, y)):
+        pairs: list[tuple[ScoredKind, Tensor, Tensor]] = [
+            ("attention", x, a),
+            ("mlp", a, y),
+            ("block", x, y),
+        ]
+        for kind, before, after in pairs:
             dots = (before * after).sum(-1)
             norms = (before * before).sum(-1).sqrt() * (after * after).sum(-1).sqrt()
             similarity[kind].append(float((dots / norms).mean()))

@@ -5,6 +5,7 @@ at the end, so that what is saved and timed is the dropped model and nothing bes
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,39 +55,48 @@ def repair(
         task_type="CAUSAL_LM",
         fan_in_fan_out="c_attn" in " ".join(targets),
     )
-    with torch.random.fork_rng(devices=[]):
+    devices = [] if model.device.type == "cpu" else [model.device]
+    with torch.random.fork_rng(devices):
+        # The first low-rank weights, and dropout where the model has it.
         torch.manual_seed(seed)
         tuned = get_peft_model(model, config)
+        try:
+            losses = _train(tuned, batches, learning_rate, on_step)
+        except BaseException:
+            tuned.unload()
+            raise
+        else:
+            tuned.merge_and_unload()
+        finally:
+            for parameter in trained_before:
+                parameter.requires_grad_(True)
+            model.train(was_training)
+    return model, losses
+
+
+def _train(
+    tuned: Any, batches: Sequence[Tensor], learning_rate: float, on_step: Callable[[], None]
+) -> list[float]:
     optimizer = torch.optim.AdamW(
         [p for p in tuned.parameters() if p.requires_grad], lr=learning_rate, weight_decay=0.0
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / len(batches))
     losses: list[float] = []
     tuned.train()
-    try:
-        for ids in batches:
-            ids = ids.to(model.device)
-            loss = tuned(input_ids=ids, labels=ids, use_cache=False).loss
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {float(loss)} at step {len(losses)}; lower the learning rate"
-                )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(float(loss))
-            on_step()
-    except BaseException:
-        model = tuned.unload()
-        raise
-    else:
-        model = tuned.merge_and_unload()
-    finally:
-        for parameter in trained_before:
-            parameter.requires_grad_(True)
-        model.train(was_training)
-    return model, losses
+    for batch in batches:
+        ids = batch.to(tuned.device)
+        loss = tuned(input_ids=ids, labels=ids, use_cache=False).loss
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {float(loss)} at step {len(losses)}; lower the learning rate"
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss))
+        on_step()
+    return losses
 
 
 def _targets(model: PreTrainedModel) -> list[str]:

@@ -59,8 +59,9 @@ def show_perplexities(
     measured: Mapping[Arm, Measured],
     intact: Measured,
     windows: tuple[int, int],
+    charted: Sequence[str],
 ) -> None:
-    """A row per way of choosing and number, and the course over the number."""
+    """A row per way of choosing and number; of the charted ones the course over the number."""
     rows: list[list[str | float | int | None]] = [
         ["nothing", 0, "", intact.perplexity, None, None, *intact.by_text.values()]
     ]
@@ -98,7 +99,7 @@ def show_perplexities(
         "random layers.",
     )
     lines: dict[str, list[tuple[float, float]]] = {}
-    for name in dict.fromkeys(arm.name for arm in arms.plans):
+    for name in dict.fromkeys(arm.name for arm in arms.plans if arm.name in charted):
         ns = sorted({arm.n for arm in arms.plans if arm.name == name})
         points = [
             (n, median(measured[arm].perplexity for arm in arms.plans if arm[:2] == (name, n)))

@@ -171,6 +171,16 @@ _N_OF: Mapping[DropKind, str] = {
     "joint": "either",
 }
 
+# Of the ways to choose, those in the chart; the others have too few points or stand too close.
+_CHARTED = (
+    "attentions",
+    "blocks",
+    "MLPs",
+    "random attentions",
+    "attentions, greedy by perplexity",
+    "consecutive blocks, by cosine",
+)
+
 
 def score_by_seed(run: Run, model: PreTrainedModel, texts: Texts, size: Size) -> dict[int, Scores]:
     """The scores of each seed's windows; measures what the scores alone say."""
@@ -236,7 +246,7 @@ def cost_of_dropping(
         if size.peers is not None:
             joint = value(_N_OF["joint"], seed)
             run.measure("joint", attention / joint, baseline=attention, seed=seed)
-    report.show_perplexities(run, arms, measured, intact, size.measured)
+    report.show_perplexities(run, arms, measured, intact, size.measured, _CHARTED)
 
 
 def add_peers(

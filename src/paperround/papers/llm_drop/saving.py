@@ -261,7 +261,9 @@ def _packed_config(model: PreTrainedModel, pairs: Sequence[tuple[int | None, int
             )
         # A zeroed attention may be of any type.
         described[name] = [value[mlp if at is None else at] for at, mlp in pairs]
-    described["num_hidden_layers"] = len(pairs)
+    # GPT-2 calls it by another name.
+    renamed = model.config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    described[renamed] = len(pairs)
     base_config = _base_class(model).config_class
     described["model_type"] = base_config.model_type
     return base_config.from_dict(described)

@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from paperround.papers.llm_drop.measures import check_fits
 from paperround.papers.llm_drop.sublayers import (
     Dropped,
     dropped_sublayers,
@@ -28,7 +29,7 @@ ScoredKind = Literal["block", "attention", "mlp"]
 SCORED_KINDS: tuple[ScoredKind, ...] = get_args(ScoredKind)
 # Token ids of shape (sequences, tokens), or those with their attention mask under the names that a
 # tokenizer gives them.
-Batch = Tensor | Mapping[str, Tensor]
+Batch: TypeAlias = Tensor | Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,6 @@ class SpanScores:
     angular_distance: tuple[tuple[float, ...], ...]
 
 
-@torch.inference_mode()
 def score_sublayers(
     model: PreTrainedModel,
     batches: Iterable[Batch],
@@ -77,8 +77,8 @@ def score_sublayers(
     Tokens that an attention mask hides are not counted; all others are, a BOS token among them.
     Cosines are taken in float32 at least and added in float64. With `norm_included` false, X is the
     output of the norm and Y that of the module without the residual: the paper's ablation, for
-    attentions and MLPs. Raises ValueError without any token, for a kind that is unknown, and for
-    blocks without their norms.
+    attentions and MLPs. Raises ValueError without any token, for sequences longer than the model's
+    positions, for a kind that is unknown, and for blocks without their norms.
     """
     for kind in kinds:
         if kind not in SCORED_KINDS:
@@ -113,7 +113,6 @@ def score_sublayers(
     )
 
 
-@torch.inference_mode()
 def score_spans(model: PreTrainedModel, batches: Iterable[Batch]) -> SpanScores:
     """How much the residual stream turns over every span of consecutive layers.
 
@@ -170,6 +169,7 @@ def _unpacked(batches: Iterable[Batch], model: PreTrainedModel) -> Iterator[tupl
         ids = batch if isinstance(batch, Tensor) else batch["input_ids"]
         if ids.ndim != 2:
             raise ValueError(f"token ids of shape (sequences, tokens) are needed, not {ids.shape}")
+        check_fits(model, ids.shape[1])
         mask = None if isinstance(batch, Tensor) else batch.get("attention_mask")
         counted = torch.ones_like(ids) if mask is None else mask
         if ids.numel() and bool(counted.any()):
@@ -177,17 +177,13 @@ def _unpacked(batches: Iterable[Batch], model: PreTrainedModel) -> Iterator[tupl
 
 
 def _run(model: PreTrainedModel, ids: Tensor, counted: Tensor) -> None:
-    if bool(counted.all()):
-        model(input_ids=ids, use_cache=False)
-        return
-    # Positions start at the first token that counts, on whichever side the padding is.
-    positions = (counted.long().cumsum(dim=1) - 1).clamp(min=0)
-    model(
-        input_ids=ids,
-        attention_mask=counted.to(ids.dtype),
-        position_ids=positions,
-        use_cache=False,
-    )
+    padded = {}
+    if not bool(counted.all()):
+        # Positions start at the first token that counts, on whichever side the padding is.
+        positions = (counted.long().cumsum(dim=1) - 1).clamp(min=0)
+        padded = {"attention_mask": counted.to(ids.dtype), "position_ids": positions}
+    with torch.inference_mode():
+        model(input_ids=ids, use_cache=False, **padded)
 
 
 @contextmanager

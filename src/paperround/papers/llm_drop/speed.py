@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from paperround.papers.llm_drop.measures import check_fits
 from paperround.papers.llm_drop.plans import DropPlan, dropped
 from paperround.papers.llm_drop.sublayers import (
     Dropped,
@@ -131,7 +132,6 @@ def decoding_speedup(
     return DecodingSpeedup(context, by_bytes, by_flops, intact_s / dropped_s, intact_s, dropped_s)
 
 
-@torch.inference_mode()
 def time_decoding(
     model: PreTrainedModel,
     plans: Mapping[str, DropPlan],
@@ -144,12 +144,13 @@ def time_decoding(
 
     The plans take turns step by step, in an order that turns round each time, so that a slow moment
     of the machine falls on all of them. Each has a cache of its own with `context` tokens, to which
-    every step adds one. Raises ValueError for a context below one, no steps, or a prompt that is
-    too short.
+    every step adds one. Raises ValueError for a context below one or above the model's positions,
+    no steps, or a prompt that is too short.
     """
     if context < 1 or n_steps < 1:
         raise ValueError(f"a context of {context} and {n_steps} steps: there must be one at least")
     ids = _prompt(model, context, prompt_ids)
+    check_fits(model, context + n_steps + _WARM_UP_STEPS)
     caches, tokens = {}, {}
     for name, plan in plans.items():
         cache = DynamicCache(config=model.config)
@@ -164,7 +165,6 @@ def time_decoding(
     return {name: of_plan[_WARM_UP_STEPS:] for name, of_plan in seconds.items()}
 
 
-@torch.inference_mode()
 def time_prompts(
     model: PreTrainedModel,
     plans: Mapping[str, DropPlan],
@@ -175,6 +175,7 @@ def time_prompts(
 ) -> dict[str, list[float]]:
     """Seconds of each pass over a prompt of `context` tokens under each plan, in turn as above."""
     ids = _prompt(model, context, prompt_ids)
+    check_fits(model, context)
 
     def run(name: str) -> None:
         _step(model, ids, DynamicCache(config=model.config))
@@ -202,8 +203,9 @@ def _in_turn(
 
 
 def _step(model: PreTrainedModel, ids: Tensor, cache: DynamicCache) -> Tensor:
-    logits = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-    return logits[:, -1].argmax(dim=-1, keepdim=True)
+    with torch.inference_mode():
+        output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return output.logits[:, -1].argmax(dim=-1, keepdim=True)
 
 
 def _wait_for(model: PreTrainedModel) -> None:

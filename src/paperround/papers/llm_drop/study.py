@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -61,8 +60,7 @@ class Perplexities:
     ) -> None:
         self._model, self._on_measured = model, on_measured
         self._windows = [(name, window) for name, windows in texts.items() for window in windows]
-        with torch.inference_mode():
-            self._streams = [residual_streams(model, window) for _, window in self._windows]
+        self._streams = [residual_streams(model, window) for _, window in self._windows]
         self._known: dict[frozenset[tuple[str, int]], Measured] = {}
 
     def __call__(self, plan: DropPlan) -> Measured:

@@ -41,11 +41,7 @@ class Layout:
 
 
 LAYOUTS = (
-    # Llama, Mistral, Qwen2, Qwen3, Phi-3, Granite, SmolLM3 and what copies them
-    Layout(
-        "model", "layers", "self_attn", "mlp", ("input_layernorm",), ("post_attention_layernorm",)
-    ),
-    # Gemma 2 and 3
+    # Gemma 2 and 3; before the next one, whose parts are some of theirs
     Layout(
         "model",
         "layers",
@@ -53,6 +49,10 @@ LAYOUTS = (
         "mlp",
         ("input_layernorm", "post_attention_layernorm"),
         ("pre_feedforward_layernorm", "post_feedforward_layernorm"),
+    ),
+    # Llama, Mistral, Qwen2, Qwen3, Phi-3, Granite, SmolLM3 and what copies them
+    Layout(
+        "model", "layers", "self_attn", "mlp", ("input_layernorm",), ("post_attention_layernorm",)
     ),
     # GPT-2
     Layout("transformer", "h", "attn", "mlp", ("ln_1",), ("ln_2",)),
