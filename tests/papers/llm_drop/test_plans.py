@@ -54,7 +54,7 @@ def test_jointly_the_best_go_whichever_they_are() -> None:
 
 def test_protected_layers_keep_everything() -> None:
     assert plan_drop(SCORES, 2, "attention", protect=(1,)) == DropPlan(attention=(3, 2))
-    with pytest.raises(ValueError, match="3 can be chosen from"):
+    with pytest.raises(ValueError, match="3 of kind 'block' can be chosen"):
         plan_drop(SCORES, 4, "block", protect=(0,))
 
 

@@ -66,7 +66,7 @@ def plan_by_loss(
     for _ in range(n):
         losses = {unit: 0.0 for unit in free if unit not in chosen}
         with dropped(model, plan_of(chosen)):
-            for ids in batches:
+            for ids in (sequence[None] for batch in batches for sequence in batch):
                 streams = residual_streams(model, ids)
                 for unit in losses:
                     with (
@@ -102,10 +102,20 @@ def residual_streams(model: PreTrainedModel, ids: Tensor) -> list[Tensor]:
 
 @contextmanager
 def resumed(model: PreTrainedModel, layer: int, stream: Tensor) -> Iterator[None]:
-    """While this lasts, the model starts at that layer from that residual stream."""
+    """While this lasts, the model starts at that layer from that residual stream.
+
+    It has to be run on the tokens that the stream is of, all of them and in one batch; other shapes
+    raise ValueError.
+    """
     layers = layers_of(model)
     below = list(layers[:layer])
-    handle = layers[layer].register_forward_pre_hook(lambda module, args: (stream, *args[1:]))
+
+    def enter(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        if args[0].shape != stream.shape:
+            raise ValueError(f"a stream of {tuple(stream.shape)} is not {tuple(args[0].shape)}")
+        return (stream, *args[1:])
+
+    handle = layers[layer].register_forward_pre_hook(enter)
     for i in range(layer):
         layers[i] = _Passed()
     try:

@@ -4,6 +4,7 @@ The paper fine-tunes dropped models afterwards; here the low-rank weights are me
 at the end, so that what is saved and timed is the dropped model and nothing beside it.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -59,7 +60,10 @@ def repair(
     with torch.random.fork_rng(devices):
         # The first low-rank weights, and dropout where the model has it.
         torch.manual_seed(seed)
-        tuned = get_peft_model(model, config)
+        with warnings.catch_warnings():
+            # peft asks transformers by a name that transformers has given up.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            tuned = get_peft_model(model, config)
         try:
             losses = _train(tuned, batches, learning_rate, on_step)
         except BaseException:

@@ -42,7 +42,9 @@ def show_scores(run: Run, scores: Sequence[Scores], windows: tuple[int, int]) ->
                 name,
                 ", ".join(
                     str(layer)
-                    for layer in sorted(range(n_layers), key=lambda i, by=by_layer: -by[i])[:10]
+                    for layer in sorted(range(n_layers), key=by_layer.__getitem__, reverse=True)[
+                        :10
+                    ]
                 ),
                 max(by_layer),
                 min(by_layer),

@@ -123,20 +123,18 @@ def load_dropped(folder: Path | str, **options: Any) -> PreTrainedModel:
             folder, local_files_only=True, **options
         ).eval()
     model_type, architecture = described["base_model_type"], described["base_architecture"]
-    base = getattr(transformers, architecture, None)
-    if model_type not in CONFIG_MAPPING or not (
-        isinstance(base, type) and issubclass(base, PreTrainedModel)
-    ):
+    base: Any = getattr(transformers, architecture, None)
+    if model_type not in CONFIG_MAPPING or not _is_model_class(base):
         raise ValueError(f"{folder} names {architecture}, which transformers does not have")
     for ours in ("auto_map", "model_type", "base_model_type", "base_architecture"):
         described.pop(ours, None)
     config = CONFIG_MAPPING[model_type].from_dict(described)
 
-    def build(self: PreTrainedModel, config: Any) -> None:
+    def build(self: Any, config: Any) -> None:
         base.__init__(self, config)
         drop_sublayers(self, config.drop_attn_list, config.drop_mlp_list)
 
-    known = type(f"Dropped{architecture}", (base,), {"__init__": build})
+    known: Any = type(f"Dropped{architecture}", (base,), {"__init__": build})
     model = known.from_pretrained(folder, config=config, local_files_only=True, **options)
     return model.eval()
 
@@ -160,6 +158,10 @@ def packed(
             else:
                 pairs.append((None, layer))
     return pairs
+
+
+def _is_model_class(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, PreTrainedModel)
 
 
 def _base_class(model: PreTrainedModel) -> type[PreTrainedModel]:

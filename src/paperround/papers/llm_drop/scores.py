@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from paperround.errors import ScoresError
 from paperround.papers.llm_drop.measures import check_fits
 from paperround.papers.llm_drop.sublayers import (
     Dropped,
@@ -78,7 +79,8 @@ def score_sublayers(
     Cosines are taken in float32 at least and added in float64. With `norm_included` false, X is the
     output of the norm and Y that of the module without the residual: the paper's ablation, for
     attentions and MLPs. Raises ValueError without any token, for sequences longer than the model's
-    positions, for a kind that is unknown, and for blocks without their norms.
+    positions, for a kind that is unknown, and for blocks without their norms; ScoresError where the
+    residual stream is not finite.
     """
     for kind in kinds:
         if kind not in SCORED_KINDS:
@@ -101,6 +103,7 @@ def score_sublayers(
             _run(model, ids, counted)
     if not n_tokens:
         raise ValueError("the calibration text has no tokens")
+    _check_finite(total for by_layer in sums.values() for total in by_layer)
     return Scores(
         {
             kind: tuple(
@@ -116,7 +119,7 @@ def score_sublayers(
 def score_spans(model: PreTrainedModel, batches: Iterable[Batch]) -> SpanScores:
     """How much the residual stream turns over every span of consecutive layers.
 
-    Holds the residual streams of one batch at a time. Raises ValueError without any token.
+    Holds the residual streams of one batch at a time. Raises as `score_sublayers`.
     """
     n = len(layers_of(model)) + 1
     cosine_sums = torch.zeros(n, n, dtype=torch.float64)
@@ -146,6 +149,7 @@ def score_spans(model: PreTrainedModel, batches: Iterable[Batch]) -> SpanScores:
                 angle_sums[i, j] += float(angles.sum())
     if not n_tokens:
         raise ValueError("the calibration text has no tokens")
+    _check_finite([float(cosine_sums.sum()), float(angle_sums.sum())])
     return SpanScores(
         tuple(tuple(_clamped(x / n_tokens) for x in row) for row in cosine_sums.tolist()),
         tuple(tuple(x / n_sequences for x in row) for row in angle_sums.tolist()),
@@ -156,6 +160,14 @@ def cosines(before: Tensor, after: Tensor) -> Tensor:
     """cos(X, Y) along the last dimension, in float32 at least; 0 where either is all zeros."""
     x, y = (t if t.dtype == torch.float64 else t.float() for t in (before, after))
     return torch.nn.functional.cosine_similarity(x, y, dim=-1)
+
+
+def _check_finite(sums: Iterable[float]) -> None:
+    if not all(math.isfinite(total) for total in sums):
+        raise ScoresError(
+            "the residual stream is not finite on this text, nothing can be ranked by it; is the "
+            "dtype too small for the model?"
+        )
 
 
 def _clamped(cosine: float) -> float:
