@@ -43,6 +43,9 @@ _LLAMA_LIKE = _COMMON | {
     "head_dim": 8,
     "max_position_embeddings": 128,
 }
+# Gemma multiplies its embeddings by the root of the width, which is rounded in float32 or float64
+# by how a model was made; the root of 16 is exact.
+_GEMMA = _LLAMA_LIKE | {"hidden_size": 16}
 _GPT2 = _COMMON | {"n_embd": 32, "n_layer": N_LAYERS, "n_head": 4, "n_positions": 128}
 # Windows shorter than the texts, in some of the layers.
 _MIXED = ["sliding_attention", "full_attention"] * (N_LAYERS // 2)
@@ -55,12 +58,10 @@ _MAKERS: dict[str, Callable[[], PreTrainedModel]] = {
     ),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_LLAMA_LIKE)),
     "gemma2": lambda: Gemma2ForCausalLM(
-        Gemma2Config(
-            **_LLAMA_LIKE, sliding_window=6, layer_types=_MIXED, attn_implementation="eager"
-        )
+        Gemma2Config(**_GEMMA, sliding_window=6, layer_types=_MIXED, attn_implementation="eager")
     ),
     "gemma3": lambda: Gemma3ForCausalLM(
-        Gemma3TextConfig(**_LLAMA_LIKE, sliding_window=6, layer_types=_MIXED)
+        Gemma3TextConfig(**_GEMMA, sliding_window=6, layer_types=_MIXED)
     ),
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**_GPT2)),
 }

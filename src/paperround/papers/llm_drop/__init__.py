@@ -28,6 +28,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paperround.papers.llm_drop.lora import repair
     from paperround.papers.llm_drop.measures import (
         cache_bytes_per_token,
         cache_size_bytes,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
         plan_drop,
         plan_iteratively,
     )
-    from paperround.papers.llm_drop.repair import repair
     from paperround.papers.llm_drop.saving import SavedModel, load_dropped, save_dropped
     from paperround.papers.llm_drop.scores import (
         Scores,
@@ -88,7 +88,7 @@ _MODULES = {
         "plan_drop",
         "plan_iteratively",
     ),
-    "repair": ("repair",),
+    "lora": ("repair",),
     "saving": ("SavedModel", "load_dropped", "save_dropped"),
     "scores": ("Scores", "SpanScores", "score_spans", "score_sublayers"),
     "speed": (

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from paperround.errors import PaperroundError, UsageError
@@ -34,6 +35,8 @@ from paperround.papers.llm_drop.texts import drawn_windows
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status, after doing what the arguments ask."""
     options = _parser().parse_args(arguments)
+    # Standard error is for what is wrong, in a line.
+    transformers.utils.logging.disable_progress_bar()
     try:
         found = _run(options)
     except PaperroundError as error:

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from paperround.errors import UsageError
 from paperround.kit.language_models import load_language_model, use_threads
 from paperround.papers.llm_drop import report, savings
+from paperround.papers.llm_drop.lora import repair
 from paperround.papers.llm_drop.measures import choice_accuracy, next_passage_choices
 from paperround.papers.llm_drop.peers import plan_by_loss, plan_last, plan_randomly
 from paperround.papers.llm_drop.plans import (
@@ -29,7 +30,6 @@ from paperround.papers.llm_drop.plans import (
     plan_drop,
     plan_iteratively,
 )
-from paperround.papers.llm_drop.repair import repair
 from paperround.papers.llm_drop.scores import Scores, score_spans, score_sublayers
 from paperround.papers.llm_drop.study import Arm, Arms, Perplexities
 from paperround.papers.llm_drop.sublayers import layers_of

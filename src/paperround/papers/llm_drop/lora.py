@@ -92,13 +92,13 @@ def _train(
         loss = tuned(input_ids=ids, labels=ids, use_cache=False).loss
         if not torch.isfinite(loss):
             raise TrainingError(
-                f"the loss is {float(loss)} at step {len(losses)}; lower the learning rate"
+                f"the loss is {float(loss.detach())} at step {len(losses)}; lower the learning rate"
             )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         on_step()
     return losses
 
