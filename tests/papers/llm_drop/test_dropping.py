@@ -268,7 +268,7 @@ def test_a_family_with_attention_and_mlp_side_by_side_is_refused() -> None:
 
 def test_what_is_dropped_trains_no_more_and_the_rest_does(a_model: Make, some_ids: Make) -> None:
     model = drop_and_return(a_model("gemma3"), DropPlan(attention=(1,), mlp=(2,))).train()
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})
     ids = some_ids()
     model(input_ids=ids, labels=ids).loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
