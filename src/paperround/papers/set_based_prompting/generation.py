@@ -21,6 +21,7 @@ from transformers import (
 from paperround.papers.set_based_prompting.encoding import (
     SET_BASED,
     Form,
+    SetBatch,
     SetEncoding,
     collate,
     encode_set_prompt,
@@ -56,6 +57,7 @@ def set_generate(
     generation_config: GenerationConfig | None = None,
     *,
     form: Form = SET_BASED,
+    add_bos: bool = True,
     allow_special_tokens: bool = False,
     pad_members: bool = False,
     sort_members: bool = False,
@@ -65,7 +67,7 @@ def set_generate(
 
     Prompts of unequal lengths share a batch; a tokenizer without a padding token will do.
     form: `SET_BASED`, or for comparison `PLAIN`, `MASK_ONLY`, `POSITIONS_ONLY`.
-    allow_special_tokens, pad_members, sort_members: as for `encode_set_prompt`.
+    add_bos, allow_special_tokens, pad_members, sort_members: as for `encode_set_prompt`.
     generate_kwargs: as for `model.generate`, greedy unless they say otherwise: max_new_tokens,
         do_sample, temperature, top_p, num_return_sequences, logits_processor, stopping_criteria,
         streamer, and so on. Processors that read the prompt (n-grams that may not repeat) are shown
@@ -78,6 +80,7 @@ def set_generate(
     require_support(model)
     options: dict[str, Any] = {
         "form": form,
+        "add_bos": add_bos,
         "allow_special_tokens": allow_special_tokens,
         "pad_members": pad_members,
     }
@@ -92,13 +95,13 @@ def set_generate(
     if generation_config is None:
         generate_kwargs.setdefault("do_sample", False)
     output: GenerateOutput = model.generate(
-        batch.input_ids,
+        _with_harmless_padding(batch),
         attention_mask=(~batch.is_padding).long(),
         generation_config=generation_config,
         custom_generate=set_decoding,
         encodings=encodings,
         text_tokenizer=tokenizer,
-        **generate_kwargs,
+        **{"return_dict_in_generate": True, **generate_kwargs},
     )
     return output
 
@@ -120,7 +123,7 @@ def set_decoding(
     `encodings` are the prompts; `input_ids` (rows, length) is what processors and stopping criteria
     are shown. `set_generate` says the rest.
     """
-    _require_known_options(generation_config, model_kwargs)
+    _require_known_options(generation_config)
     n_prompt = input_ids.shape[1]
     require_room(model, encodings, generation_config.max_length - n_prompt)
     batch = collate(encodings, model.device)
@@ -168,7 +171,16 @@ def set_decoding(
 _KEPT_OUTPUTS = ("output_scores", "output_attentions", "output_hidden_states")
 
 
-def _require_known_options(config: GenerationConfig, model_kwargs: dict[str, Any]) -> None:
+def _with_harmless_padding(batch: SetBatch) -> Tensor:
+    """The ids, with each row's first token where padding stands.
+
+    Processors do not know the mask: a penalty on repeating would strike the token of the padding.
+    """
+    first = batch.is_padding.logical_not().int().argmax(dim=1, keepdim=True)
+    return torch.where(batch.is_padding, batch.input_ids.gather(1, first), batch.input_ids)
+
+
+def _require_known_options(config: GenerationConfig) -> None:
     if (config.num_beams or 1) > 1:
         raise ValueError("set_generate decodes greedily or by sampling; num_beams is 1")
     if kept := [name for name in _KEPT_OUTPUTS if getattr(config, name, None)]:

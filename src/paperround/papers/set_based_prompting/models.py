@@ -181,7 +181,8 @@ def require_support(model: PreTrainedModel) -> None:
         left_over, difference = _probe(model)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{name} fails with a mask of four dimensions: {error}") from error
-    if left_over > _LEFT_OVER * difference:
+    # Written so that not-a-number is refused too.
+    if not left_over <= _LEFT_OVER * difference:
         raise ValueError(
             f"{name} does not obey the mask and the positions that it is given: a hidden token "
             f"still changes its logits by {left_over:.2g} ({difference:.2g} when not hidden). "
