@@ -93,7 +93,7 @@ def set_generate(
         shown = [encode_set_prompt(tokenizer, p, sort_members=True, **options) for p in several]
     batch = collate(shown, model.device)
     if generation_config is None:
-        generate_kwargs.setdefault("do_sample", False)
+        generate_kwargs = {"do_sample": False, "return_dict_in_generate": True, **generate_kwargs}
     output: GenerateOutput = model.generate(
         _with_harmless_padding(batch),
         attention_mask=(~batch.is_padding).long(),
@@ -101,7 +101,7 @@ def set_generate(
         custom_generate=set_decoding,
         encodings=encodings,
         text_tokenizer=tokenizer,
-        **{"return_dict_in_generate": True, **generate_kwargs},
+        **generate_kwargs,
     )
     return output
 
