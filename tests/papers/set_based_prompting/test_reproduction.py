@@ -19,7 +19,7 @@ from paperround.papers.set_based_prompting.trials import (
     Trial,
     every_rotation,
     given_and_reversed,
-    halve_all_but_the_head,
+    with_exact_head,
 )
 from paperround.runs.card import Scale, read_card
 from paperround.runs.reproduction import Run
@@ -53,7 +53,9 @@ def a_model(vocabulary):
 def events_of(bpe, tmp_path, monkeypatch):
     """Runs a plan with a random model in the place of SmolLM2, and gives what it reported."""
     monkeypatch.setattr(
-        reproduction, "load_language_model", lambda folder: (a_model(len(bpe)), bpe)
+        reproduction,
+        "load_language_model",
+        lambda folder, dtype=torch.float32: (a_model(len(bpe)).to(dtype), bpe),
     )
     monkeypatch.setattr(
         Run, "asset", lambda self, name: FOLDER / "data" if "questions" in name else tmp_path
@@ -144,8 +146,8 @@ def test_rotations_and_their_reverse_put_every_option_at_every_place_twice():
         assert sorted(order[place] for order in orders) == sorted([*range(5), *range(5)])
 
 
-def test_halving_keeps_the_last_layer_exact():
-    exact, halved = a_model(50), halve_all_but_the_head(a_model(50))
+def test_in_half_precision_the_last_layer_stays_exact():
+    exact, halved = a_model(50), with_exact_head(a_model(50).to(torch.bfloat16))
     assert halved.dtype is torch.bfloat16
     ids = torch.tensor([[1, 2, 3, 4]])
     with torch.no_grad():

@@ -203,11 +203,11 @@ class LookupTrial:
         return (best != best[0]).any(0).float().mean().item()
 
     def by_place(self, condition: str) -> list[tuple[int, float]]:
-        """(place, share of right answers when the pair stands there); the orders of `places`."""
+        """(place, share of right answers when the pair stands there), for every place that occurs."""
         right = self.right[condition].float().expand(self.places.shape)
         return [
             (place, right[self.places == place].mean().item())
-            for place in range(1, int(self.places.max()) + 1)
+            for place in sorted(set(self.places.flatten().tolist()))
         ]
 
 

@@ -213,18 +213,7 @@ def show_lookup(run: Run, trials: Sequence[LookupTrial]) -> None:
     shown = ("plain", "positions only", "mask only", "set-based", "trained further, set-based")
     run.series(
         "Looked up right, by the place of the pair",
-        {
-            name: [
-                (
-                    place,
-                    fmean(
-                        share for trial in trials for p, share in trial.by_place(name) if p == place
-                    ),
-                )
-                for place, _ in first.by_place(name)
-            ]
-            for name in shown
-        },
+        {name: _mean_by_place([trial.by_place(name) for trial in trials]) for name in shown},
         x_label="place of the pair that is asked for",
         y_label="share of right answers",
     )
@@ -237,6 +226,14 @@ def show_lookup(run: Run, trials: Sequence[LookupTrial]) -> None:
         x_label="tenths of the training",
         y_label="loss (nats per answer)",
     )
+
+
+def _mean_by_place(several: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
+    shares: dict[int, list[float]] = {}
+    for by_place in several:
+        for place, share in by_place:
+            shares.setdefault(place, []).append(share)
+    return [(place, fmean(shares[place])) for place in sorted(shares)]
 
 
 def _smoothed(losses: Sequence[float]) -> list[float]:

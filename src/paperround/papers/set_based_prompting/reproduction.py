@@ -10,6 +10,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from paperround.errors import UsageError
@@ -37,9 +38,9 @@ from paperround.papers.set_based_prompting.trials import (
     every_rotation,
     flips_in_single_precision,
     given_and_reversed,
-    halve_all_but_the_head,
     n_passes,
     run_trial,
+    with_exact_head,
 )
 from paperround.runs.card import Scale
 from paperround.runs.reproduction import Run
@@ -104,7 +105,9 @@ def measure_at(run: Run, plan: Plan) -> None:
     show_two_orders(run, model, tokenizer, csqa[0])
     measure_flips_of_sets(run, model, tokenizer, plan, csqa, mmlu)
     if plan.every_condition:
-        model = halve_all_but_the_head(model)
+        # Loaded anew: a cast would round the frequencies of the positions too.
+        model, _ = load_language_model(run.asset("smollm2-135m"), torch.bfloat16)
+        model = with_exact_head(model)
     multiple_choice(run, model, tokenizer, plan, csqa, mmlu)
     if plan.n_official:
         official_scores(run, model, tokenizer, csqa[: plan.n_official])
