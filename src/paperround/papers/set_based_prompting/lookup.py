@@ -203,7 +203,7 @@ class LookupTrial:
         return (best != best[0]).any(0).float().mean().item()
 
     def by_place(self, condition: str) -> list[tuple[int, float]]:
-        """(place, share of right answers when the pair stands there), for every place that occurs."""
+        """(place, share of right answers when the pair stands there), for the places that occur."""
         right = self.right[condition].float().expand(self.places.shape)
         return [
             (place, right[self.places == place].mean().item())
