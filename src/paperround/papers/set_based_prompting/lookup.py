@@ -145,7 +145,8 @@ def answer_loss(
     encodings = [encode_set_prompt(tokenizer, x.training_prompt, form=form) for x in lookups]
     inputs = set_inputs(model, encodings)
     logits = model(**inputs).logits
-    rows, places = [], []
+    rows: list[int] = []
+    places: list[int] = []
     length = inputs["input_ids"].shape[1]
     for row, lookup in enumerate(lookups):
         # "? key value" for each question stands at the end: values in every third place from there.
@@ -157,7 +158,6 @@ def answer_loss(
     return nn.functional.cross_entropy(predicted, inputs["input_ids"][rows, places])
 
 
-@torch.no_grad()
 def value_scores(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
@@ -167,7 +167,8 @@ def value_scores(
     """The log-probability of every value after each prompt, (prompts, values)."""
     values = torch.tensor(tokenizer.convert_tokens_to_ids(VALUES))
     encodings = [encode_set_prompt(tokenizer, prompt, form=form) for prompt in prompts]
-    logits = model(**set_inputs(model, encodings)).logits[:, -1]
+    with torch.no_grad():
+        logits = model(**set_inputs(model, encodings)).logits[:, -1]
     return logits.log_softmax(-1)[:, values]
 
 
@@ -228,14 +229,12 @@ def measure(
     """
     rng = random.Random(f"lookup test {seed}")
     lookups = draw_lookups(n, rng)
-    orders = [
+    orders: list[list[Sequence[int]]] = [
         [range(len(x.pairs)) for x in lookups],
         [range(len(x.pairs))[::-1] for x in lookups],
-        *(
-            [rng.sample(range(len(x.pairs)), len(x.pairs)) for x in lookups]
-            for _ in range(n_orders - 2)
-        ),
     ]
+    while len(orders) < n_orders:
+        orders.append([rng.sample(range(len(x.pairs)), len(x.pairs)) for x in lookups])
     places = [
         [list(o).index(x.asked[0]) + 1 for o, x in zip(row, lookups, strict=True)] for row in orders
     ]

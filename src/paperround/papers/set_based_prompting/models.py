@@ -8,7 +8,7 @@ leaves a window leaves it by position and not by age.
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,7 +22,7 @@ from paperround.papers.set_based_prompting.encoding import (
     to_additive,
 )
 
-Masks = Tensor | dict[str, Tensor]
+Masks: TypeAlias = Tensor | dict[str, Tensor]
 
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 # Models that were found to obey, with the attention implementation under which they did.

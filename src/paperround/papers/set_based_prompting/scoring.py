@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from paperround.papers.set_based_prompting.encoding import (
     SET_BASED,
     Form,
+    SetBatch,
     SetEncoding,
     collate,
     encode_set_prompt,
@@ -104,7 +105,6 @@ def score_questions(
     return [asked - free for asked, free in zip(sums, anywhere, strict=True)]
 
 
-@torch.inference_mode()
 def continuation_log_probs(
     model: PreTrainedModel,
     encodings: Sequence[SetEncoding],
@@ -116,7 +116,16 @@ def continuation_log_probs(
     """
     longest = max((len(ids) for several in continuations for ids in several), default=0)
     require_room(model, encodings, longest)
-    batch = collate(encodings, model.device)
+    with torch.inference_mode():
+        return _continued(model, collate(encodings, model.device), continuations, longest)
+
+
+def _continued(
+    model: PreTrainedModel,
+    batch: SetBatch,
+    continuations: Sequence[Sequence[Sequence[int]]],
+    longest: int,
+) -> tuple[Tensor, list[list[Tensor]]]:
     logits, cache = prefill(model, batch)
     # (prompts, vocabulary): every continuation's first token follows the prompt itself.
     first = logits.log_softmax(-1)
