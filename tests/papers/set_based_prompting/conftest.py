@@ -125,4 +125,5 @@ def bpe():
         show_progress=False,
     )
     bare.train_from_iterator(["the crow and the cat", "the crow", "and the dog"] * 5, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=bare, eos_token="<|end|>")
+    chat = "{% for message in messages %}{{ message['content'] }}<|end|>{% endfor %}answer"
+    return PreTrainedTokenizerFast(tokenizer_object=bare, eos_token="<|end|>", chat_template=chat)

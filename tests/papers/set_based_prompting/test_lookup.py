@@ -79,7 +79,8 @@ def test_training_lowers_the_loss_and_follows_the_seed():
 
 def test_further_training_is_gentler():
     plan = LookupPlan(steps=500)
-    assert further_plan(plan, 200) == LookupPlan(200, 64, plan.learning_rate / 4, 20)
+    expected = LookupPlan(200, 64, plan.learning_rate / 4, warmup_steps=20, easy_share=0.0)
+    assert further_plan(plan, 200) == expected
 
 
 def test_scores_are_log_probabilities_of_the_values():

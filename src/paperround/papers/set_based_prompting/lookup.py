@@ -10,7 +10,7 @@ order; then it is asked with set prompts, before and after further training on t
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ _COLOURS = (
     "olive orange pink plum red silver teal white"
 )
 KEYS, VALUES = _ANIMALS.split(), _COLOURS.split()
-N_PAIRS = (4, 8)
+N_PAIRS, EASY_PAIRS = (4, 8), (2, 3)
 SIZE = TinyGptConfig(d_model=96, n_layers=3, n_heads=4, d_ffn=256, number_features=False)
 
 
@@ -87,17 +87,28 @@ def untrained_model(seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerFast
 
 @dataclass(frozen=True)
 class LookupPlan:
-    """How the model is trained: our own choice. A step is `batch_size` lookups."""
+    """How the model is trained: our own choice. A step is `batch_size` lookups.
+
+    For the first `easy_share` of the steps there are two or three pairs only: with more, the model
+    long knows that the answer is one of the values, and not which.
+    """
 
     steps: int
     batch_size: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     warmup_steps: int = 50
+    easy_share: float = 0.4
 
 
 def further_plan(plan: LookupPlan, steps: int) -> LookupPlan:
     """The plan of a further training: a quarter of the learning rate, with a short warm-up."""
-    return LookupPlan(steps, plan.batch_size, plan.learning_rate / 4, max(1, steps // 10))
+    return replace(
+        plan,
+        steps=steps,
+        learning_rate=plan.learning_rate / 4,
+        warmup_steps=max(1, steps // 10),
+        easy_share=0.0,
+    )
 
 
 def train(
@@ -122,7 +133,9 @@ def train(
         cosine = 0.5 * (1 + math.cos(math.pi * step / plan.steps))
         for group in optimizer.param_groups:
             group["lr"] = plan.learning_rate * min((step + 1) / plan.warmup_steps, 0.02 + cosine)
-        loss = answer_loss(model, tokenizer, draw_lookups(plan.batch_size, rng), form)
+        easy = step < plan.easy_share * plan.steps
+        lookups = draw_lookups(plan.batch_size, rng, EASY_PAIRS if easy else N_PAIRS)
+        loss = answer_loss(model, tokenizer, lookups, form)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -96,7 +96,7 @@ class BoxQuestion(Question):
 def draw_boxes(n: int, seed: int, n_boxes: int = 4) -> list[BoxQuestion]:
     """Questions such as which thing the red box contains, all of whose facts stand in the prompt.
 
-    A model of 135 M parameters answers with the first thing, whatever the colour: little
+    A model of 135 M parameters answers by the place of a fact more than by the colour: little
     understanding, and a plain sight of what an order can do.
     """
     rng = random.Random(f"boxes {seed}")

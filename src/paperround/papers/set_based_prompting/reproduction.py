@@ -18,6 +18,7 @@ from paperround.kit.language_models import load_language_model, use_threads
 from paperround.papers.set_based_prompting import lookup, report
 from paperround.papers.set_based_prompting.encoding import FORMS
 from paperround.papers.set_based_prompting.generation import set_generate
+from paperround.papers.set_based_prompting.prompts import SetPrompt
 from paperround.papers.set_based_prompting.questions import (
     Question,
     draw_boxes,
@@ -49,6 +50,7 @@ from paperround.runs.reproduction import Run
 N_MEMBERS = 4
 # What the authors generate before they look for the answer.
 OFFICIAL_TOKENS = 10
+SAMPLE_TOKENS = 16
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def measure_at(run: Run, plan: Plan) -> None:
         stage.advance()
 
     measure_orders(run, model, tokenizer, csqa)
-    show_two_orders(run, model, tokenizer, csqa[0])
+    show_two_orders(run, model, tokenizer, csqa[1])
     measure_flips_of_sets(run, model, tokenizer, plan, csqa, mmlu)
     if plan.every_condition:
         # Loaded anew: a cast would round the frequencies of the positions too.
@@ -131,7 +133,9 @@ def measure_orders(
 ) -> None:
     """The abstract's guarantee, and the ablation: one question a seed in all of its 24 orders."""
     found: dict[str, list[OrderSensitivity]] = {name: [] for name in FORMS}
-    asked = [questions[seed % len(questions)].with_options(N_MEMBERS) for seed in run.seeds]
+    # The shortest ones: 24 orders under four forms are nearly a hundred prompts a question.
+    short = sorted(questions, key=lambda question: len(question.prompt.text))
+    asked = [short[seed % len(short)].with_options(N_MEMBERS) for seed in run.seeds]
     with run.stage("ask in all orders", len(asked) * len(FORMS)) as stage:
         for question in asked:
             for name, form in FORMS.items():
@@ -169,21 +173,33 @@ def measure_orders(
 def show_two_orders(
     run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, question: Question
 ) -> None:
-    """What the model writes after a question in two orders, with and without the method."""
-    prompt = question.prompt
+    """What the model says to a question in two orders, with and without the method."""
+    # The template's text has the markers where they were, so the sets survive it.
+    said = tokenizer.apply_chat_template(
+        [{"role": "user", "content": question.prompt.marked().removesuffix("\nAnswer:")}],
+        add_generation_prompt=True,
+        tokenize=False,
+    )
+    prompt = SetPrompt.parse(said)
     reverse = prompt.permuted(rotations(len(question.options), reverse=True)[0])
     texts = {}
     with run.stage("write an answer in two orders", 2) as stage:
         for name in ("plain", "set-based"):
             written = set_generate(
-                model, tokenizer, [prompt, reverse], form=FORMS[name], max_new_tokens=12
+                model,
+                tokenizer,
+                [prompt, reverse],
+                form=FORMS[name],
+                add_bos=False,
+                max_new_tokens=SAMPLE_TOKENS,
             )
             texts[f"{name}, options as given"], texts[f"{name}, reversed"] = written.texts
             stage.advance()
     run.sample(
-        f"SmolLM2-135M goes on: {prompt.text}",
+        f"SmolLM2-135M is asked: {question.text} {', '.join(question.options)}",
         texts,
-        note=f"Greedy, 12 tokens. The right option is {question.options[question.answer]!r}.",
+        note=f"Greedy, {SAMPLE_TOKENS} tokens at most. The right option is "
+        f"{question.options[question.answer]!r}.",
     )
 
 
