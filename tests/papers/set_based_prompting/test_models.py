@@ -149,7 +149,9 @@ def test_no_member_has_any_influence_on_another(model, tokenizer):
     states = model(inputs_embeds=embeddings, **inputs, output_hidden_states=True).hidden_states
     first, second = ((encoding.membership[0] == k).nonzero()[:, 0] for k in (0, 1))
     for these, those in ((first, second), (second, first)):
-        (gradient,) = torch.autograd.grad(states[-1][0, these].sum(), embeddings, retain_graph=True)
+        (gradient,) = torch.autograd.grad(
+            states[-1][0, these, 0].sum(), embeddings, retain_graph=True
+        )
         # Exactly: what is masked has weight 0.0, not almost.
         assert (gradient[0, those] == 0).all()
         assert (gradient[0, these] != 0).any()

@@ -61,6 +61,7 @@ def set_generate(
     allow_special_tokens: bool = False,
     pad_members: bool = False,
     sort_members: bool = False,
+    streamer: Any = None,
     **generate_kwargs: Any,
 ) -> GenerateOutput:
     """What the model writes after each prompt, whatever the order of the members of its sets.
@@ -68,10 +69,11 @@ def set_generate(
     Prompts of unequal lengths share a batch; a tokenizer without a padding token will do.
     form: `SET_BASED`, or for comparison `PLAIN`, `MASK_ONLY`, `POSITIONS_ONLY`.
     add_bos, allow_special_tokens, pad_members, sort_members: as for `encode_set_prompt`.
+    streamer: gets the prompt and then each token, as transformers' streamers expect.
     generate_kwargs: as for `model.generate`, greedy unless they say otherwise: max_new_tokens,
         do_sample, temperature, top_p, num_return_sequences, logits_processor, stopping_criteria,
-        streamer, and so on. Processors that read the prompt (n-grams that may not repeat) are shown
-        sorted members with the whole method, so that they know no order either.
+        and so on. Processors that read the prompt (n-grams that may not repeat) are shown sorted
+        members with the whole method, so that they know no order either.
 
     Raises ValueError for a model without support (`require_support`), an empty prompt, one that
     leaves no room for the new tokens, beam search, `use_cache=False`.
@@ -101,6 +103,7 @@ def set_generate(
         custom_generate=set_decoding,
         encodings=encodings,
         text_tokenizer=tokenizer,
+        token_streamer=streamer,
         **generate_kwargs,
     )
     return output
@@ -115,7 +118,7 @@ def set_decoding(
     *,
     encodings: Sequence[SetEncoding],
     text_tokenizer: PreTrainedTokenizerBase,
-    streamer: Any = None,
+    token_streamer: Any = None,
     **model_kwargs: Any,
 ) -> GenerateOutput:
     """The decoding loop, as transformers calls it: `model.generate(custom_generate=set_decoding)`.
@@ -130,6 +133,8 @@ def set_decoding(
     rows = torch.arange(len(encodings), device=model.device)
     batch = batch.rows(rows.repeat_interleave(input_ids.shape[0] // len(encodings)))
     pad = _pad_token(generation_config)
+    if token_streamer is not None:
+        token_streamer.put(batch.input_ids.cpu())
 
     logits, cache = prefill(model, batch)
     kept = []
@@ -148,14 +153,14 @@ def set_decoding(
         tokens = torch.where(unfinished, tokens, pad)
         sequences = torch.cat([sequences, tokens[:, None]], dim=-1)
         lengths += unfinished
-        if streamer is not None:
-            streamer.put(tokens.cpu())
+        if token_streamer is not None:
+            token_streamer.put(tokens.cpu())
         unfinished = unfinished & ~stopping_criteria(sequences, scores)
         if not unfinished.any():
             break
         logits = proceed(model, batch, cache, tokens[:, None])[:, -1]
-    if streamer is not None:
-        streamer.end()
+    if token_streamer is not None:
+        token_streamer.end()
     new = sequences[:, n_prompt:]
     return GenerateOutput(
         tokens=new,
