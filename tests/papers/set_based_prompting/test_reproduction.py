@@ -98,7 +98,7 @@ def test_every_stage_of_the_standard_scale_runs_and_measures_its_claims(events_o
 
 def test_the_quick_scale_has_tables_charts_and_samples(events_of):
     plan = reproduction.PLANS[Scale.QUICK]
-    small = reproduction.Plan(**{**plan.__dict__, "n_csqa": 2, "n_boxes": 2})
+    small = reproduction.Plan(**{**plan.__dict__, "n_csqa": 2})
     events = events_of(Scale.QUICK, small)
     kinds = [event["kind"] for event in events]
     assert {"table", "series", "sample", "note"} <= set(kinds)

@@ -71,7 +71,7 @@ class Plan:
 
 PLANS = {
     Scale.QUICK: Plan(
-        n_csqa=24, n_mmlu=0, n_boxes=8, n_official=0, every_condition=False, lookup=None
+        n_csqa=24, n_mmlu=0, n_boxes=0, n_official=0, every_condition=False, lookup=None
     ),
     Scale.STANDARD: Plan(
         n_csqa=300,
@@ -239,11 +239,10 @@ def multiple_choice(
         if not questions:
             continue
         orders = orders_of(len(questions[0].options))
-        passes = n_passes(orders, forms, with_sorted=True)
+        every = {"forms": forms, "with_sorted": plan.every_condition}
+        passes = n_passes(orders, **every)
         with run.stage(f"ask {len(questions)} questions of {name}", passes) as stage:
-            trial = run_trial(
-                name, model, tokenizer, questions, orders, stage, forms=forms, with_sorted=True
-            )
+            trial = run_trial(name, model, tokenizer, questions, orders, stage, **every)
         trials.append(trial)
         run.measure(
             claim,
@@ -256,7 +255,19 @@ def multiple_choice(
         trials[0].plain.flips(0, trials[0].reversed_order),
         baseline=trials[0].set_based.flips(0, 1),
     )
-    boxes = draw_boxes(plan.n_boxes, seed=0)
+    if plan.n_boxes:
+        ask_boxes(run, model, tokenizer, plan.n_boxes, trials)
+
+
+def ask_boxes(
+    run: Run,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    n: int,
+    trials: Sequence[Trial],
+) -> None:
+    """What the place of a fact does to an ordinary prompt, beside the questions of `trials`."""
+    boxes = draw_boxes(n, seed=0)
     n_facts = len(boxes[0].options)
     orders = [*rotations(n_facts), rotations(n_facts, reverse=True)[0]]
     passes = n_passes(orders, ("plain", "set-based"), with_sorted=False)
@@ -264,7 +275,7 @@ def multiple_choice(
         asked = run_trial(
             "boxes", model, tokenizer, boxes, orders, stage, forms=("plain", "set-based")
         )
-    report.show_places(run, [asked, *(trials if plan.every_condition else [])])
+    report.show_places(run, [asked, *trials])
     report.show_boxes(run, asked)
 
 
