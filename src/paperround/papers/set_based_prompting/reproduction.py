@@ -9,6 +9,7 @@ in `trials.py` and `lookup.py`, tables and charts in `report.py`.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -239,7 +240,7 @@ def multiple_choice(
         if not questions:
             continue
         orders = orders_of(len(questions[0].options))
-        every = {"forms": forms, "with_sorted": plan.every_condition}
+        every: dict[str, Any] = {"forms": forms, "with_sorted": plan.every_condition}
         passes = n_passes(orders, **every)
         with run.stage(f"ask {len(questions)} questions of {name}", passes) as stage:
             trial = run_trial(name, model, tokenizer, questions, orders, stage, **every)
