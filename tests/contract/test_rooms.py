@@ -16,7 +16,14 @@ from paperround.settings import Settings
 
 ROOMS, BROKEN = find_rooms()
 # Rooms whose standard scale has not been measured to its end; each leaves with its result.
-NOT_MEASURED_AT_STANDARD = {"ditto", "llm-drop", "rearec", "set-based-prompting", "tim4rec", "unirec"}
+NOT_MEASURED_AT_STANDARD = {
+    "ditto",
+    "llm-drop",
+    "rearec",
+    "set-based-prompting",
+    "tim4rec",
+    "unirec",
+}
 
 PATIENCE_S = 300
 
