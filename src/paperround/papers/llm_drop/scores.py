@@ -195,7 +195,8 @@ def _run(model: PreTrainedModel, ids: Tensor, counted: Tensor) -> None:
         positions = (counted.long().cumsum(dim=1) - 1).clamp(min=0)
         padded = {"attention_mask": counted.to(ids.dtype), "position_ids": positions}
     with torch.inference_mode():
-        model(input_ids=ids, use_cache=False, **padded)
+        # The logits are not asked for; of all tokens they would cost as much as some layers.
+        model(input_ids=ids, use_cache=False, logits_to_keep=1, **padded)
 
 
 @contextmanager
