@@ -132,8 +132,7 @@ def test_a_trial_counts_accuracies_flips_places_and_ensembles():
     assert trial.plain.flips(0, 1) == 1
     assert trial.set_based.flips(0, 1) == 0
     # The right option stands first in the given order and last in the reversed one.
-    n = trial.accuracy_by_place()
-    assert (n[0], n[2]) == (0.5, 0.5)
+    assert trial.accuracy_by_place() == [(1, 0.5), (3, 0.5)]
     assert trial.ensemble("average", [0, 1]).tolist() == [[2, 2, 2], [2, 1.5, 2.5]]
     assert trial.ensemble("vote", [0, 1])[1].argmax() == 2
 

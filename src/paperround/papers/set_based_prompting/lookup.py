@@ -42,7 +42,7 @@ SIZE = TinyGptConfig(d_model=96, n_layers=3, n_heads=4, d_ffn=256, number_featur
 
 @dataclass(frozen=True)
 class Lookup:
-    """Pairs of a key and a value, all different, and which of them are asked for, in this order."""
+    """Pairs of a key and a value, all different, and which are asked for, one after another."""
 
     pairs: tuple[tuple[str, str], ...]
     asked: tuple[int, ...]
@@ -70,12 +70,16 @@ class Lookup:
 
 
 def draw_lookups(n: int, rng: random.Random, n_pairs: tuple[int, int] = N_PAIRS) -> list[Lookup]:
-    """`n` random lookups, each with all of its keys asked for in random order."""
+    """`n` random lookups, each with as many questions as pairs, keys drawn with replacement.
+
+    Were each key asked for once, the last answers would follow by elimination, which a model learns
+    before it learns to look anything up.
+    """
     lookups = []
     for _ in range(n):
         size = rng.randint(*n_pairs)
         pairs = zip(rng.sample(KEYS, size), rng.sample(VALUES, size), strict=True)
-        lookups.append(Lookup(tuple(pairs), tuple(rng.sample(range(size), size))))
+        lookups.append(Lookup(tuple(pairs), tuple(rng.choices(range(size), k=size))))
     return lookups
 
 

@@ -129,12 +129,10 @@ def show_places(run: Run, trials: Sequence[Trial]) -> None:
     """Accuracy by the place of the right option: what a plain prompt makes of the place."""
     lines = {}
     for trial in trials:
-        n = len(trial.orders[0])
-        lines[f"{trial.name}, plain"] = list(
-            zip(range(1, n + 1), trial.accuracy_by_place(), strict=True)
-        )
+        by_place = trial.accuracy_by_place()
+        lines[f"{trial.name}, plain"] = by_place
         level = trial.set_based.accuracy()
-        lines[f"{trial.name}, set-based"] = [(place, level) for place in range(1, n + 1)]
+        lines[f"{trial.name}, set-based"] = [(place, level) for place, _ in by_place]
     run.series(
         "Right answers by the place of the right option",
         lines,

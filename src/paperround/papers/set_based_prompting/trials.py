@@ -97,17 +97,17 @@ class Trial:
         combine = {"average": average_over_orders, "vote": vote_over_orders}[how]
         return torch.stack([combine(scores) for scores in self.plain.over(orders)])
 
-    def accuracy_by_place(self) -> list[float]:
-        """The plain prompt's accuracy when the right option stands first, second, and so on.
+    def accuracy_by_place(self) -> list[tuple[int, float]]:
+        """(place, the plain prompt's accuracy when the right option stands there), from place 1.
 
         Rotations put every option at every place once, and both kinds of them twice.
         """
-        n = len(self.orders[0])
-        right: list[list[bool]] = [[] for _ in range(n)]
-        for place, order in enumerate(self.orders):
-            for ok, question in zip(self.plain.right(place).tolist(), self.questions, strict=True):
-                right[order.index(question.answer)].append(ok)
-        return [fmean(answers) for answers in right]
+        right: dict[int, list[bool]] = {}
+        for scored, order in enumerate(self.orders):
+            found = self.plain.right(scored).tolist()
+            for ok, question in zip(found, self.questions, strict=True):
+                right.setdefault(order.index(question.answer) + 1, []).append(ok)
+        return [(place, fmean(right[place])) for place in sorted(right)]
 
 
 def n_passes(orders: Sequence[Order], forms: Sequence[str], *, with_sorted: bool) -> int:
