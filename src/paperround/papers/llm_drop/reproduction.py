@@ -77,11 +77,11 @@ class Size:
 
 SIZES = {
     Scale.QUICK: Size(
-        calibration=(4, 256),
-        measured=(4, 256),
+        calibration=(2, 256),
+        measured=(3, 256),
         texts=("fiction",),
         n=8,
-        sweep=(4, 8),
+        sweep=(8,),
         half=15,
         sample_tokens=24,
         n_characters=100_000,
