@@ -35,7 +35,8 @@ class TinyGptConfig:
     """The size of a tiny GPT. `number_features` starts the embeddings of integers from waves.
 
     Plain random embeddings have to learn arithmetic as a table; cosines and sines of the number
-    let it learn from the structure, about twice as fast (they stay trainable).
+    let it learn from the structure, about twice as fast (they stay trainable). `initializer_range`
+    is that of transformers for large models; tasks of attention alone want about 1 / sqrt(d_model).
     """
 
     d_model: int = 128
@@ -44,6 +45,7 @@ class TinyGptConfig:
     d_ffn: int = 384
     max_positions: int = 512
     number_features: bool = True
+    initializer_range: float = 0.02
 
 
 XS = TinyGptConfig(d_model=96, n_layers=3, n_heads=4, d_ffn=256)
@@ -112,6 +114,7 @@ def build_tiny_gpt(
                 max_position_embeddings=config.max_positions,
                 tie_word_embeddings=True,
                 attention_dropout=0.0,
+                initializer_range=config.initializer_range,
                 pad_token_id=tokenizer.pad_token_id,
                 bos_token_id=tokenizer.bos_token_id,
                 eos_token_id=tokenizer.eos_token_id,

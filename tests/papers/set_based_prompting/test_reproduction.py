@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ TINY = reproduction.Plan(
     further_steps=2,
     n_lookups=8,
     n_lookup_orders=3,
+    least_accuracy=0.0,
 )
 
 
@@ -96,9 +98,17 @@ def test_every_stage_of_the_standard_scale_runs_and_measures_its_claims(events_o
     assert reached == totals
 
 
+def test_a_lookup_model_that_learned_nothing_is_measured_nowhere(events_of):
+    events = events_of(Scale.STANDARD, replace(TINY, least_accuracy=0.9))
+    measured = {event["claim"] for event in events if event["kind"] == "measure"}
+    assert not {"lookup-zero-shot", "lookup-fine-tuned"} & measured
+    notes = [event["text"] for event in events if event["kind"] == "note"]
+    assert sum("has not learned its task" in text for text in notes) == 2
+
+
 def test_the_quick_scale_has_tables_charts_and_samples(events_of):
     plan = reproduction.PLANS[Scale.QUICK]
-    small = reproduction.Plan(**{**plan.__dict__, "n_csqa": 2})
+    small = replace(plan, n_csqa=2)
     events = events_of(Scale.QUICK, small)
     kinds = [event["kind"] for event in events]
     assert {"table", "series", "sample", "note"} <= set(kinds)

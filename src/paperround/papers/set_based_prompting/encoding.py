@@ -102,23 +102,49 @@ def encode_set_prompt(
     Raises ValueError for an empty prompt, one that does not end with plain text (the next token
     would be predicted from the last member alone), and special tokens in members.
     """
+    [encoding] = encode_set_prompts(
+        tokenizer,
+        [prompt],
+        form=form,
+        add_bos=add_bos,
+        allow_special_tokens=allow_special_tokens,
+        pad_members=pad_members,
+        sort_members=sort_members,
+    )
+    return encoding
+
+
+def encode_set_prompts(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[SetPrompt],
+    *,
+    form: Form = SET_BASED,
+    add_bos: bool = True,
+    allow_special_tokens: bool = False,
+    pad_members: bool = False,
+    sort_members: bool = False,
+) -> list[SetEncoding]:
+    """`encode_set_prompt` for many prompts: a text that several of them hold is tokenised once."""
     tokeniser = _Tokeniser(tokenizer, allow_special_tokens)
-    tree = tokeniser.tree(prompt, within_member=False)
-    if not any(tree):
-        raise ValueError("the prompt is empty; give at least one token")
-    if not isinstance(tree[-1], list):
-        raise ValueError(
-            "the prompt ends with a set, so the next token would follow its last member alone; "
-            "end with plain text such as '\\nAnswer:'"
-        )
     bos = _bos(tokenizer) if add_bos else None
-    if bos is not None and _first_token(tree) != bos:
-        tree.insert(0, [bos])
-    if sort_members:
-        tree = _sorted(tree)
-    layout = _Layout(pad_members, tokenizer.pad_token_id or 0)
-    next_position = layout.add(tree, 0, {})
-    return layout.encoding(next_position).under(form)
+    encodings = []
+    for prompt in prompts:
+        tree = tokeniser.tree(prompt, within_member=False)
+        if not any(tree):
+            raise ValueError("the prompt is empty; give at least one token")
+        if not isinstance(tree[-1], list):
+            raise ValueError(
+                "the prompt ends with a set, so the next token would follow its last member "
+                "alone; end with plain text such as '\\nAnswer:'"
+            )
+        if bos is not None and _first_token(tree) != bos:
+            tree.insert(0, [bos])
+        if sort_members:
+            tree = _sorted(tree)
+        layout = _Layout(pad_members, tokenizer.pad_token_id or 0)
+        next_position = layout.add(tree, 0, {})
+        encodings.append(layout.encoding(next_position).under(form))
+    return encodings
 
 
 # A tree of tokens: plain texts are lists of ids, sets are tuples of trees.
@@ -131,6 +157,7 @@ class _Tokeniser:
         self._refused = set() if allow_special_tokens else set(tokenizer.all_special_ids)
         # A word that the vocabulary lacks is no one's attempt at ending a turn.
         self._refused.discard(tokenizer.unk_token_id)
+        self._known: dict[str, list[int]] = {}
 
     def tree(self, prompt: SetPrompt, *, within_member: bool) -> _Tree:
         parts: _Tree = []
@@ -150,7 +177,9 @@ class _Tokeniser:
         return parts
 
     def _ids(self, text: str, within_member: bool) -> list[int]:
-        ids = self._tokenizer.encode(text, add_special_tokens=False)
+        if text not in self._known:
+            self._known[text] = self._tokenizer.encode(text, add_special_tokens=False)
+        ids = self._known[text]
         if within_member:
             for token in ids:
                 if token in self._refused:

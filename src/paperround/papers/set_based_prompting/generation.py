@@ -24,7 +24,7 @@ from paperround.papers.set_based_prompting.encoding import (
     SetBatch,
     SetEncoding,
     collate,
-    encode_set_prompt,
+    encode_set_prompts,
 )
 from paperround.papers.set_based_prompting.models import (
     prefill,
@@ -86,13 +86,10 @@ def set_generate(
         "allow_special_tokens": allow_special_tokens,
         "pad_members": pad_members,
     }
-    encodings = [
-        encode_set_prompt(tokenizer, prompt, sort_members=sort_members, **options)
-        for prompt in several
-    ]
+    encodings = encode_set_prompts(tokenizer, several, sort_members=sort_members, **options)
     shown = encodings
     if form == SET_BASED and not sort_members:
-        shown = [encode_set_prompt(tokenizer, p, sort_members=True, **options) for p in several]
+        shown = encode_set_prompts(tokenizer, several, sort_members=True, **options)
     batch = collate(shown, model.device)
     if generation_config is None:
         generate_kwargs = {"do_sample": False, "return_dict_in_generate": True, **generate_kwargs}

@@ -24,11 +24,7 @@ def _generate(request: Request) -> Generated:
     if form not in FORMS:
         raise ValueError(f"no form {form!r}; there are {', '.join(FORMS)}")
     is_chat = not isinstance(request.prompt, str)
-    text = request.prompt
-    if is_chat:
-        text = request.tokenizer.apply_chat_template(
-            request.prompt, add_generation_prompt=True, tokenize=False
-        )
+    text = request.prompt if isinstance(request.prompt, str) else _templated(request)
     prompt = SetPrompt.parse(text)
     # Before the passes are counted: it makes a few of its own with a model that it has not seen.
     require_support(request.model)
@@ -52,6 +48,14 @@ def _generate(request: Request) -> Generated:
         count.passes,
         {"sets": len(sizes), "members": sum(sizes), "passes": count.passes},
     )
+
+
+def _templated(request: Request) -> str:
+    """The conversation as the model's template writes it, the markers where they were."""
+    text: str = request.tokenizer.apply_chat_template(
+        list(request.prompt), add_generation_prompt=True, tokenize=False
+    )
+    return text
 
 
 def _changed(form: str, sizes: list[int]) -> str:

@@ -21,7 +21,7 @@ from paperround.papers.set_based_prompting.encoding import (
     FORMS,
     PLAIN,
     Form,
-    encode_set_prompt,
+    encode_set_prompts,
 )
 from paperround.papers.set_based_prompting.models import set_inputs
 from paperround.papers.set_based_prompting.prompts import SetPrompt, set_of
@@ -37,7 +37,9 @@ _COLOURS = (
 )
 KEYS, VALUES = _ANIMALS.split(), _COLOURS.split()
 N_PAIRS, EASY_PAIRS = (4, 8), (2, 3)
-SIZE = TinyGptConfig(d_model=96, n_layers=3, n_heads=4, d_ffn=256, number_features=False)
+SIZE = TinyGptConfig(
+    d_model=96, n_layers=3, n_heads=4, d_ffn=256, number_features=False, initializer_range=0.1
+)
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def answer_loss(
 ) -> Tensor:
     """The mean cross-entropy of all answers, each after its own question."""
     model.train()
-    encodings = [encode_set_prompt(tokenizer, x.training_prompt, form=form) for x in lookups]
+    encodings = encode_set_prompts(tokenizer, [x.training_prompt for x in lookups], form=form)
     inputs = set_inputs(model, encodings)
     logits = model(**inputs).logits
     rows: list[int] = []
@@ -183,7 +185,7 @@ def value_scores(
 ) -> Tensor:
     """The log-probability of every value after each prompt, (prompts, values)."""
     values = torch.tensor(tokenizer.convert_tokens_to_ids(VALUES))
-    encodings = [encode_set_prompt(tokenizer, prompt, form=form) for prompt in prompts]
+    encodings = encode_set_prompts(tokenizer, prompts, form=form)
     with torch.no_grad():
         logits = model(**set_inputs(model, encodings)).logits[:, -1]
     return logits.log_softmax(-1)[:, values]

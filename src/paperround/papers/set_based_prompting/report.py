@@ -61,6 +61,7 @@ def show_multiple_choice(run: Run, trial: Trial) -> None:
     """A row per condition: accuracy, its spread over orders, how many answers an order turns."""
     plain, backwards = trial.plain, trial.reversed_order
     n_orders, n_members = len(trial.orders), len(trial.orders[0])
+    notes = [f"Chance is {1 / n_members:.2f}. Options scored by their summed log-probability."]
     rows: list[tuple[str, float, float | None, float | None, float | None, int]] = [
         (
             f"plain, mean of {n_orders} orders",
@@ -74,6 +75,10 @@ def show_multiple_choice(run: Run, trial: Trial) -> None:
         ("plain, reversed", plain.accuracy(backwards), None, None, None, 1),
     ]
     if n_orders == 2 * n_members:
+        notes.append(
+            f"Averages and votes stand over the {n_members} rotations of the given order, and over "
+            "those of the reversed one."
+        )
         # Each half puts every option at every place once.
         halves = (range(n_members), range(n_members, n_orders))
         for how in ("average", "vote"):
@@ -91,6 +96,11 @@ def show_multiple_choice(run: Run, trial: Trial) -> None:
                 )
             )
     if "sorted" in trial.conditions:
+        notes.append(
+            "Sorted options know no order either, but one place stays better than another, and "
+            "spelling decides who gets it. This is bfloat16, where rounding can turn an answer of "
+            "a set prompt; the claim is measured in float32."
+        )
         accuracy = trial.conditions["sorted"].accuracy()
         rows.append(("plain, options sorted", accuracy, accuracy, accuracy, 0.0, 1))
     for name in ("mask only", "positions only", "set-based"):
@@ -117,11 +127,7 @@ def show_multiple_choice(run: Run, trial: Trial) -> None:
             "passes a question",
         ),
         rows,
-        note=f"Chance is {1 / n_members:.2f}. Options scored by their summed log-probability. The "
-        f"averages and votes stand over the {n_members} rotations of the given order, and of the "
-        "reversed one. Sorted options know no order either, but one place stays better than "
-        "another, and spelling decides who gets it. In the bfloat16 of the standard scale an "
-        "answer of a set prompt can turn by rounding; the claim is measured in float32.",
+        note=" ".join(notes),
     )
 
 

@@ -67,6 +67,8 @@ class Plan:
     lookup: lookup.LookupPlan | None
     further_steps: int = 200
     n_lookups: int = 300
+    # Below it the model has not learned the task, and no figure of it says anything of the edits.
+    least_accuracy: float = 0.9
     n_lookup_orders: int = 6
 
 
@@ -373,6 +375,12 @@ def measure_lookup(run: Run, plan: Plan, training: lookup.LookupPlan) -> None:
             )
     for trial in trials:
         normal = trial.accuracy("plain")
+        if normal < plan.least_accuracy:
+            run.note(
+                f"Seed {trial.seed}: the lookup model has not learned its task (accuracy "
+                f"{normal:.2f}), so it is left out of the two claims."
+            )
+            continue
         run.measure(
             "lookup-zero-shot",
             # A model that learned nothing has no ratio, and one right answer is next to none.

@@ -16,7 +16,7 @@ from paperround.papers.set_based_prompting.encoding import (
     SetBatch,
     SetEncoding,
     collate,
-    encode_set_prompt,
+    encode_set_prompts,
 )
 from paperround.papers.set_based_prompting.models import (
     prefill,
@@ -78,9 +78,8 @@ def score_questions(
     if normalise not in ("sum", "mean", "pmi"):
         raise ValueError(f"normalise={normalise!r}; write 'sum', 'mean' or 'pmi'")
     require_support(model)
-    encodings = [
-        encode_set_prompt(tokenizer, prompt, form=form, **encode_kwargs) for prompt, _ in questions
-    ]
+    prompts = [prompt for prompt, _ in questions]
+    encodings = encode_set_prompts(tokenizer, prompts, form=form, **encode_kwargs)
     tokens_of = [option_ids(tokenizer, options) for _, options in questions]
     log_probs: list[list[Tensor]] = [[] for _ in questions]
     # Prompts of like lengths together waste the least on padding.

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from paperround.papers.set_based_prompting.encoding import (
     SET_BASED,
     Form,
-    encode_set_prompt,
+    encode_set_prompts,
 )
 from paperround.papers.set_based_prompting.models import require_support
 from paperround.papers.set_based_prompting.prompts import SetPrompt
@@ -84,7 +84,7 @@ def order_sensitivity(
     n_members = len(sets[part].members)
     chosen = _orders(n_members, orders, seed)
     prompts = [prompt.permuted(order, part) for order in chosen]
-    encodings = [encode_set_prompt(tokenizer, p, form=form, **encode_kwargs) for p in prompts]
+    encodings = encode_set_prompts(tokenizer, prompts, form=form, **encode_kwargs)
     tokens_of = [] if options is None else option_ids(tokenizer, options)
     log_probs, scores = [], []
     for start in range(0, len(encodings), batch_size):
