@@ -1,6 +1,6 @@
 """Measures ReaRec's claims: the equally tuned base, ERL and PRL, and the controls.
 
-Quick: MovieLens-100K, 150 users, what must hold exactly, what a step costs, that every recipe
+Quick: MovieLens-100K, 100 users, what must hold exactly, what a step costs, that every recipe
 learns. Standard: all of its users and Amazon Beauty, a search of the temperature for the base and
 for each recipe alike, then three seeds of each. Seen items are ranked too, as in the paper.
 """
@@ -76,7 +76,7 @@ STANDARD = Plan(
 # Amazon's data is sparser: more dropout. Its histories are shorter: more rows a batch.
 STANDARD_BEAUTY = replace(STANDARD, dropout=0.4, batch_size=48, epochs=10)
 STANDARD_BERT = replace(STANDARD_BEAUTY, backbone="bert4rec", batch_size=128, epochs=6)
-QUICK_USERS, QUICK_BERT_USERS, BEAUTY_USERS, BERT_USERS = 150, 20, 2500, 500
+QUICK_USERS, QUICK_BERT_USERS, BEAUTY_USERS, BERT_USERS = 100, 20, 2500, 500
 
 Trainings = dict[tuple[str, Variant], list[Trained]]
 
