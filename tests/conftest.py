@@ -41,3 +41,8 @@ def engine(settings: Settings) -> Iterator[Engine]:
     engine = open_database(settings)
     yield engine
     engine.dispose()
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A name for bytes by their number: what they hold may be long, and hold the time of day."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None
