@@ -81,7 +81,7 @@ bench-recommend: $(VENV)/.installed-dev  ## Training, quality and answer times o
 bench-recommend-known: $(VENV)/.installed-dev  ## The recommender's networks beside published figures (an hour)
 	$(BIN)/python -m benchmarks.recommend_known
 
-bench-decoding: $(VENV)/.installed-dev  ## CopySpec and diverse beam search beside transformers' own methods
+bench-decoding: $(VENV)/.installed-dev  ## The decoding methods of papers beside transformers' own
 	$(BIN)/python -m benchmarks.decoding
 
 results: $(VENV)/.installed  ## Measures the quick and standard results that ship (about 45 minutes)

@@ -12,6 +12,8 @@ beams     Diverse beam search beside beam search of the same width, ours and tra
           a step with SmolLM2-135M, distinct n-grams, the best single log-probability; and on
           CountDown-3 problems, whose solutions are checked, the oracle of lists of equal size, with
           the penalty chosen on other problems.
+dropping  LLM-Drop on SmolLM2-135M: the measured speed-up beside the one that the removed share of
+          computation allows (`dropping.py`).
 """
 
 import argparse
@@ -30,6 +32,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from benchmarks.dropping import dropping, dropping_report
+from benchmarks.spreads import said, spread
 from paperround.kit.assets import find_asset
 from paperround.kit.language_models.loading import load_language_model, use_threads
 from paperround.kit.language_models.timing import counted_passes
@@ -93,10 +97,12 @@ class Size:
     beam_prompts: int
     beam_tokens: int
     problems: int
+    contexts: tuple[int, ...]
+    steps: int
 
 
-FULL = Size(3, 8, 6, 64, 80, 8, 12, 20, 200)
-QUICK = Size(1, 1, 1, 24, 16, 4, 2, 6, 10)
+FULL = Size(3, 8, 6, 64, 80, 8, 12, 20, 200, (512, 1_536), 20)
+QUICK = Size(1, 1, 1, 24, 16, 4, 2, 6, 10, (32,), 3)
 
 
 @dataclass(frozen=True)
@@ -245,9 +251,9 @@ def _row(
         "tokens_per_pass": round(n_tokens / passes, 3),
         "verified": verified,
         "verified_per_token": round(verified / n_tokens, 3),
-        "seconds": _spread([_total(repeat) for repeat in own]),
-        "tokens_per_second": _spread([n_tokens / _total(repeat) for repeat in own]),
-        "of_greedy": _spread(
+        "seconds": spread([_total(repeat) for repeat in own]),
+        "tokens_per_second": spread([n_tokens / _total(repeat) for repeat in own]),
+        "of_greedy": spread(
             [
                 (sum(len(t.tokens) for t in mine) / _total(mine))
                 / (sum(len(t.tokens) for t in theirs) / _total(theirs))
@@ -302,8 +308,8 @@ def beams(size: Size, seed: int) -> Figures:
     texts = [
         {
             "method": name,
-            "ms_per_step": _spread([1_000 * s for s in per_step[name]]),
-            "of_plain": _spread(
+            "ms_per_step": spread([1_000 * s for s in per_step[name]]),
+            "of_plain": spread(
                 [own / other for own, other in zip(per_step[name], per_step[plain], strict=True)]
             ),
             **_distinct(found[name]),
@@ -389,9 +395,15 @@ def _best(decoded: Decoded) -> float | None:
     return round(statistics.fmean(max(values) for values in known), 3)
 
 
-# LLM-Drop's speed-up beside what the removed share of computation allows joins here as a part of
-# its own, "dropping", with a `_dropping_report`.
-PARTS: Mapping[str, Callable[[Size, int], Figures]] = {"copying": copying, "beams": beams}
+def _dropping(size: Size, seed: int) -> Figures:
+    return dropping(size.repeats, size.contexts, size.steps, seed)
+
+
+PARTS: Mapping[str, Callable[[Size, int], Figures]] = {
+    "copying": copying,
+    "beams": beams,
+    "dropping": _dropping,
+}
 
 
 def report(results: Figures) -> str:
@@ -434,7 +446,7 @@ def _copying_report(part: Figures) -> list[str]:
     return lines + [
         f"| {row['prompts']} | {row['method']} | {row['tokens']} | {row['passes']} | "
         f"{row['tokens_per_pass']:.2f} | {row['verified_per_token']:.2f} | "
-        f"{_said(row['tokens_per_second'])} | {_said(row['of_greedy'])} | "
+        f"{said(row['tokens_per_second'])} | {said(row['of_greedy'])} | "
         f"{len(row['texts_that_differ'])} |"
         for row in part["rows"]
     ]
@@ -454,7 +466,7 @@ def _beams_report(part: Figures) -> list[str]:
         f"| --- | ---: | ---: | {rule} | ---: |",
     ]
     lines += [
-        f"| {row['method']} | {_said(row['ms_per_step'])} | {_said(row['of_plain'])} | "
+        f"| {row['method']} | {said(row['ms_per_step'])} | {said(row['of_plain'])} | "
         f"{_distinct_cells(row)} | {_or_dash(row['best_log_prob'])} |"
         for row in part["texts"]
     ]
@@ -474,6 +486,7 @@ def _beams_report(part: Figures) -> list[str]:
 _REPORTS: Mapping[str, Callable[[Figures], list[str]]] = {
     "copying": _copying_report,
     "beams": _beams_report,
+    "dropping": dropping_report,
 }
 
 
@@ -483,15 +496,6 @@ def _distinct_cells(row: Figures) -> str:
 
 def _or_dash(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
-
-
-def _spread(values: Sequence[float]) -> list[float]:
-    """The median, the smallest and the largest."""
-    return [round(v, 4) for v in (statistics.median(values), min(values), max(values))]
-
-
-def _said(values: Sequence[float]) -> str:
-    return "{:.3g} ({:.3g}–{:.3g})".format(*values)
 
 
 def _tell(text: str) -> None:
