@@ -205,7 +205,8 @@ def measure_causality(run: Run, trained: Found, split: Split) -> None:
                 model.n_items,
                 d_model=model.d_model,
                 n_layers=len(model.layers),
-                max_len=MAX_LEN,
+                # The paper's branch takes rows of this length and no others.
+                max_len=length,
                 variant="paper",
             )
         # The trained layers, behind the paper's branch as it is before training.
