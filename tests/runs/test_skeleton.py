@@ -44,6 +44,7 @@ def test_outside_a_checkout_it_is_a_package_of_its_own(tmp_path):
     assert names == {
         "new-paper/pyproject.toml",
         "new-paper/src/new_paper/__init__.py",
+        "new-paper/src/new_paper/__init__.pyi",
         "new-paper/src/new_paper/README.md",
         "new-paper/src/new_paper/card.toml",
         "new-paper/src/new_paper/method.py",
@@ -60,7 +61,7 @@ def test_in_a_checkout_it_is_a_room_among_the_others(tmp_path):
     assert skeleton.folder == tmp_path / "src/paperround/papers/new_paper"
     assert tmp_path / "tests/papers/new_paper/test_room.py" in skeleton.files
     code = (skeleton.folder / "__init__.py").read_text()
-    assert "from paperround.papers.new_paper.method import method" in code
+    assert "from paperround.papers.new_paper import method" in code
 
 
 def test_its_reproduction_fails_until_it_is_written(tmp_path, install, settings):

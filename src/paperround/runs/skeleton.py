@@ -13,7 +13,7 @@ from string import Template
 from paperround.errors import UsageError
 from paperround.runs.rooms import find_rooms
 
-_ROOM = ("card.toml", "__init__.py", "method.py", "reproduction.py", "README.md")
+_ROOM = ("card.toml", "__init__.py", "__init__.pyi", "method.py", "reproduction.py", "README.md")
 _SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _OUR_ROOMS = Path("src", "paperround", "papers")
 

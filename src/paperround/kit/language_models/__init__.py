@@ -14,44 +14,7 @@ needs logits, gradients or the cache takes `model, tokenizer` as transformers ha
 `methods.py` is how a room offers its way to decode to `paperround generate`.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOMES = {
-    "CachedModel": "caching",
-    "Candidate": "methods",
-    "Capability": "contract",
-    "Completion": "contract",
-    "EndpointModel": "endpoint",
-    "Generated": "methods",
-    "GenerationMethod": "methods",
-    "LanguageModel": "contract",
-    "LocalModel": "local",
-    "Message": "contract",
-    "Prompt": "contract",
-    "Request": "methods",
-    "Score": "contract",
-    "find_method": "methods",
-    "known_methods": "methods",
-    "load_language_model": "loading",
-    "load_tokenizer": "loading",
-    "open_model": "loading",
-    "serve": "serving",
-    "timed": "methods",
-    "use_threads": "loading",
-}
-
-__all__ = list(_HOMES)
-
-
-# Lazy, so that whoever talks to a server alone imports no torch.
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+# Imported when somebody asks, so that what needs no torch imports none.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

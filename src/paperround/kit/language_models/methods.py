@@ -9,12 +9,10 @@ itself (leaves out layers, edits weights) does so in `prepare`, whose time is no
 """
 
 import importlib
-import importlib.util
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import entry_points
 from typing import Any
 
 import torch
@@ -24,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from paperround.errors import UsageError
 from paperround.kit.language_models.contract import Prompt
 from paperround.kit.language_models.local import LocalModel
+from paperround.kit.offers import completed, offered
 
 # What a model's own settings may ask for beside the decoding is switched off: methods compare where
 # they choose from the same probabilities.
@@ -128,14 +127,7 @@ class GenerationMethod:
 
     def complete(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options, the given ones in the place of the defaults; refuses unknown ones."""
-        if unknown := sorted(set(options) - set(self.options)):
-            known = ", ".join(self.options) or "none"
-            raise UsageError(f"{self.name} has no option {unknown[0]!r}; its options are {known}")
-        for name, value in options.items():
-            default = self.options[name]
-            if default is not None and value is not None and not _fits(value, default):
-                raise UsageError(f"{self.name}: {name} is {type(default).__name__}, not {value!r}")
-        return {**self.options, **options}
+        return completed(self.name, self.options, options)
 
 
 @dataclass(frozen=True)
@@ -182,22 +174,4 @@ def find_method(name: str) -> GenerationMethod:
 def known_methods() -> dict[str, GenerationMethod]:
     """Every method there is, by name: the plain ones, then those of the papers' rooms."""
     found = dict(importlib.import_module("paperround.kit.language_models.plain_methods").PLAIN)
-    for point in sorted(entry_points(group="paperround.papers"), key=lambda point: point.name):
-        module = f"{point.value}.generator"
-        try:
-            # This imports the parent package, which costs nothing, and not the module itself.
-            offers = importlib.util.find_spec(module) is not None
-        except ModuleNotFoundError:
-            # A room that was removed and not uninstalled; `paperround papers` names it.
-            continue
-        if offers:
-            found |= importlib.import_module(module).GENERATORS
-    return found
-
-
-def _fits(value: Any, default: Any) -> bool:
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(value, bool) and isinstance(default, bool)
-    if isinstance(default, float):
-        return isinstance(value, int | float)
-    return isinstance(value, type(default))
+    return found | offered("generator", "GENERATORS")

@@ -6,17 +6,16 @@ name; a paper's room offers its own by a module `recommender.py` with a `RECOMME
 """
 
 import importlib
-import importlib.util
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from paperround.errors import UsageError
+from paperround.kit.offers import completed, offered
 from paperround.kit.recommendation.interactions import PAD, Side
 
 
@@ -124,14 +123,7 @@ class ModelKind:
 
     def complete(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options, the given ones in the place of the defaults; refuses unknown ones."""
-        if unknown := sorted(set(options) - set(self.options)):
-            known = ", ".join(self.options) or "none"
-            raise UsageError(f"{self.name} has no option {unknown[0]!r}; its options are {known}")
-        for name, value in options.items():
-            default = self.options[name]
-            if default is not None and value is not None and not _fits(value, default):
-                raise UsageError(f"{self.name}: {name} is {type(default).__name__}, not {value!r}")
-        return {**self.options, **options}
+        return completed(self.name, self.options, options)
 
 
 def find_model(name: str) -> ModelKind:
@@ -139,15 +131,15 @@ def find_model(name: str) -> ModelKind:
     built_in = _built_in()
     if name in built_in:
         return built_in[name]
-    offered = _offered()
-    if name in offered:
-        return offered[name]
-    raise UsageError(f"no model '{name}'; there are {', '.join([*built_in, *offered])}")
+    of_rooms = _of_rooms()
+    if name in of_rooms:
+        return of_rooms[name]
+    raise UsageError(f"no model '{name}'; there are {', '.join([*built_in, *of_rooms])}")
 
 
 def known_models() -> dict[str, ModelKind]:
     """Every model there is, by name: those of this folder, then those of the papers' rooms."""
-    return {**_built_in(), **_offered()}
+    return {**_built_in(), **_of_rooms()}
 
 
 def _built_in() -> Mapping[str, ModelKind]:
@@ -155,27 +147,8 @@ def _built_in() -> Mapping[str, ModelKind]:
     return kinds.BUILT_IN
 
 
-def _offered() -> dict[str, ModelKind]:
-    found: dict[str, ModelKind] = {}
-    for point in sorted(entry_points(group="paperround.papers"), key=lambda point: point.name):
-        module = f"{point.value}.recommender"
-        try:
-            # This imports the parent package, which costs nothing, and not the module itself.
-            offers = importlib.util.find_spec(module) is not None
-        except ModuleNotFoundError:
-            # A room that was removed and not uninstalled; `paperround papers` names it.
-            continue
-        if offers:
-            found |= importlib.import_module(module).RECOMMENDERS
-    return found
-
-
-def _fits(value: Any, default: Any) -> bool:
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(value, bool) and isinstance(default, bool)
-    if isinstance(default, float):
-        return isinstance(value, int | float)
-    return isinstance(value, type(default))
+def _of_rooms() -> dict[str, ModelKind]:
+    return offered("recommender", "RECOMMENDERS")
 
 
 def padded_on_the_left(items: Tensor, times: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -20,62 +20,7 @@ Razvan-Gabriel Dumitru, Minglai Yang, Vikas Yadav, Mihai Surdeanu: CopySpec: Acc
 Speculative Copy-and-Paste Without Compromising Quality. arXiv:2502.08923, 2025.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOMES = {
-    "CopyIndex": "index",
-    "generate": "generation",
-    "copy_decoding": "generation",
-    "GenerateOutput": "generation",
-    "CopyCandidateGenerator": "candidates",
-    "assisted_copy_decoding": "candidates",
-    "DecodingStats": "steps",
-    "Step": "steps",
-    "AdaptiveCopy": "adaptive",
-    "PassCost": "adaptive",
-    "measure_pass_cost": "adaptive",
-    "replay": "replays",
-    "Adaptive": "replays",
-    "CopySpec": "replays",
-    "PromptLookup": "replays",
-    "Greedy": "replays",
-    "Oracle": "replays",
-    "CostModel": "cost",
-    "fit_cost": "cost",
-}
-
-__all__ = [  # noqa: RUF022  (in the order in which one meets them)
-    "generate",
-    "GenerateOutput",
-    "DecodingStats",
-    "Step",
-    "CopyIndex",
-    "copy_decoding",
-    "assisted_copy_decoding",
-    "CopyCandidateGenerator",
-    "AdaptiveCopy",
-    "PassCost",
-    "measure_pass_cost",
-    "replay",
-    "CopySpec",
-    "Adaptive",
-    "PromptLookup",
-    "Greedy",
-    "Oracle",
-    "CostModel",
-    "fit_cost",
-]
-
-
-# Lazy, so that listing papers imports no torch.
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+# Imported when somebody asks: the web process lists every room, and has no use for torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

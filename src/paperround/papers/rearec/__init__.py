@@ -20,35 +20,7 @@ Tang, Dai, Shi, Xu, Chen, Chen, Wu, Jiang: Think Before Recommend: Unleashing th
 Power for Sequential Recommendation. arXiv:2503.22675, 2025.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOME = {
-    "AtStep": "method",
-    "LatentReasoning": "method",
-    "Reading": "method",
-    "RecipeOptions": "losses",
-    "dropout_ranks": "profile",
-    "ensemble_reasoning_loss": "losses",
-    "mean_step_cosine": "profile",
-    "objective_of": "losses",
-    "oracle_ceiling": "profile",
-    "progressive_reasoning_loss": "losses",
-    "reason_with_cache": "method",
-    "step_divergence": "losses",
-    "step_profile": "profile",
-    "step_ranks": "profile",
-    "temperatures": "losses",
-}
-
-__all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+# Imported when somebody asks: the web process lists every room, and has no use for torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

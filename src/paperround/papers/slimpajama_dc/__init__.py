@@ -17,55 +17,7 @@ Understanding Data Combinations for LLM Training. arXiv:2309.10818, 2023. The pi
 Soboleva et al., SlimPajama, 2023.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOME = {
-    "MinHashDeduplicator": "deduplicator",
-    "band_keys": "minhash",
-    "candidate_probability": "minhash",
-    "char_shingles": "minhash",
-    "clean_text": "minhash",
-    "decontaminate": "corpus",
-    "estimate_jaccard": "minhash",
-    "mix": "corpus",
-    "mixture_report": "corpus",
-    "optimal_bands": "minhash",
-    "repair_text": "corpus",
-    "signature": "minhash",
-    "signatures": "minhash",
-    "split_holdout": "corpus",
-    "true_jaccard": "minhash",
-    "two_pass_shuffle": "corpus",
-    "word_shingles": "minhash",
-}
-
-__all__ = [
-    "MinHashDeduplicator",
-    "band_keys",
-    "candidate_probability",
-    "char_shingles",
-    "clean_text",
-    "decontaminate",
-    "estimate_jaccard",
-    "mix",
-    "mixture_report",
-    "optimal_bands",
-    "repair_text",
-    "signature",
-    "signatures",
-    "split_holdout",
-    "true_jaccard",
-    "two_pass_shuffle",
-    "word_shingles",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+# Imported when somebody asks: the web process lists every room, and has no use for torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -26,59 +26,7 @@ Cui et al.: Semantic Retrieval Augmented Contrastive Learning for Sequential Rec
 NeurIPS 2025, arXiv:2503.04162.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOME = {
-    "LearnableSynthesis": "method",
-    "PlainMean": "method",
-    "SemanticContrastive": "method",
-    "behaviour_vectors": "retrieval",
-    "cl4srec": "baselines",
-    "co_occurrence_rate": "retrieval",
-    "describe": "descriptions",
-    "describe_items": "descriptions",
-    "describe_users": "descriptions",
-    "duorec": "baselines",
-    "filled_from": "retrieval",
-    "info_nce": "method",
-    "item_prompts": "descriptions",
-    "load_neighbours": "retrieval",
-    "matched_random": "retrieval",
-    "save_neighbours": "retrieval",
-    "semantic_substitution": "method",
-    "user_prompts": "descriptions",
-    "user_vectors": "retrieval",
-}
-
-__all__ = [
-    "LearnableSynthesis",
-    "PlainMean",
-    "SemanticContrastive",
-    "behaviour_vectors",
-    "cl4srec",
-    "co_occurrence_rate",
-    "describe",
-    "describe_items",
-    "describe_users",
-    "duorec",
-    "filled_from",
-    "info_nce",
-    "item_prompts",
-    "load_neighbours",
-    "matched_random",
-    "save_neighbours",
-    "semantic_substitution",
-    "user_prompts",
-    "user_vectors",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+# Imported when somebody asks: the web process lists every room, and has no use for torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

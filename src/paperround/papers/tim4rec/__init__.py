@@ -19,45 +19,7 @@ Fan, Zhu, Hu, Feng, He, Liu, Liu: TiM4Rec: An Efficient Sequential Recommendatio
 Time-Aware Structured State Space Duality Model. arXiv:2409.16182, Neurocomputing 654, 2025.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOME = {
-    "GapBucketSASRec": "baselines",
-    "GapBucketSSD": "baselines",
-    "Mamba2Mixer": "mixer",
-    "RecurrentState": "method",
-    "TiSASRec": "baselines",
-    "TimeAwareSSDRecommender": "method",
-    "TimeModulation": "modulation",
-    "ssd_matrix": "plain",
-    "ssd_recurrence": "plain",
-    "ssd_recurrent_step": "scan",
-    "ssd_scan": "scan",
-    "structured_mask": "plain",
-}
-
-__all__ = [
-    "GapBucketSASRec",
-    "GapBucketSSD",
-    "Mamba2Mixer",
-    "RecurrentState",
-    "TiSASRec",
-    "TimeAwareSSDRecommender",
-    "TimeModulation",
-    "ssd_matrix",
-    "ssd_recurrence",
-    "ssd_recurrent_step",
-    "ssd_scan",
-    "structured_mask",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+# Imported when somebody asks: the web process lists every room, and has no use for torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -18,59 +18,7 @@ Liu, Wang, Feng: UniRec: A Dual Enhancement of Uniformity and Frequency in Seque
 Recommendations. arXiv:2406.18470, CIKM 2024.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOME = {
-    "AdmixAttention": "admix",
-    "AdmixEncoder": "admix",
-    "CalendarTimeEncoding": "time_encoding",
-    "Curriculum": "enhancements",
-    "IntervalEmbedding": "time_encoding",
-    "ItemFrequencyLoss": "enhancements",
-    "ItemNeighbours": "neighbours",
-    "KeepFrequent": "enhancements",
-    "SequenceUniformityLoss": "enhancements",
-    "TimeAware": "timed",
-    "UniRec": "enhancements",
-    "admix_bce": "admix",
-    "calendar_fields": "time_encoding",
-    "frequency_split": "uniformity",
-    "gap_variance": "uniformity",
-    "item_interval_variance": "uniformity",
-    "matched_difference": "study",
-    "rarity": "uniformity",
-    "uniformity_split": "uniformity",
-}
-
-__all__ = [
-    "AdmixAttention",
-    "AdmixEncoder",
-    "CalendarTimeEncoding",
-    "Curriculum",
-    "IntervalEmbedding",
-    "ItemFrequencyLoss",
-    "ItemNeighbours",
-    "KeepFrequent",
-    "SequenceUniformityLoss",
-    "TimeAware",
-    "UniRec",
-    "admix_bce",
-    "calendar_fields",
-    "frequency_split",
-    "gap_variance",
-    "item_interval_variance",
-    "matched_difference",
-    "rarity",
-    "uniformity_split",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+# Imported when somebody asks: the web process lists every room, and has no use for torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

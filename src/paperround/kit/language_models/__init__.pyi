@@ -1,0 +1,51 @@
+from .caching import CachedModel
+from .contract import (
+    Capability,
+    Completion,
+    LanguageModel,
+    Message,
+    Prompt,
+    Score,
+)
+from .endpoint import EndpointModel
+from .loading import (
+    load_language_model,
+    load_tokenizer,
+    open_model,
+    use_threads,
+)
+from .local import LocalModel
+from .methods import (
+    Candidate,
+    Generated,
+    GenerationMethod,
+    Request,
+    find_method,
+    known_methods,
+    timed,
+)
+from .serving import serve
+
+__all__ = [
+    "CachedModel",
+    "Candidate",
+    "Capability",
+    "Completion",
+    "EndpointModel",
+    "Generated",
+    "GenerationMethod",
+    "LanguageModel",
+    "LocalModel",
+    "Message",
+    "Prompt",
+    "Request",
+    "Score",
+    "find_method",
+    "known_methods",
+    "load_language_model",
+    "load_tokenizer",
+    "open_model",
+    "serve",
+    "timed",
+    "use_threads",
+]
