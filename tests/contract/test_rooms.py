@@ -19,10 +19,8 @@ ROOMS, BROKEN = find_rooms()
 NOT_MEASURED_AT_STANDARD = {
     "ditto",
     "llm-drop",
-    "rearec",
     "set-based-prompting",
     "tim4rec",
-    "unirec",
 }
 
 PATIENCE_S = 300

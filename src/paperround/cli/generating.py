@@ -55,8 +55,8 @@ def generate(
 
     if methods:
         for one in known_methods().values():
-            options = " ".join(f"{name}={json.dumps(value)}" for name, value in one.options.items())
-            say(f"{one.name:<22} {one.about}" + (f" ({options})" if options else ""))
+            listed = " ".join(f"{name}={json.dumps(value)}" for name, value in one.options.items())
+            say(f"{one.name:<22} {one.about}" + (f" ({listed})" if listed else ""))
         return
     if prompt is None:
         raise UsageError("--prompt names the file with the text to go on with; - is standard input")

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,7 +24,7 @@ ModelOptions = Annotated[
 Columns = Annotated[
     list[str] | None, typer.Option("--column", help="Which column is what, as item=isbn.")
 ]
-Unit = Annotated[str, typer.Option(help="Unit of numeric times: s, ms, us or ns.")]
+Unit = Annotated[Literal["s", "ms", "us", "ns"], typer.Option(help="Unit of numeric times.")]
 
 
 @recommend_app.command(name="fit")
@@ -139,7 +139,7 @@ def _log_and_recommender(
     model: str,
     settings: list[str] | None,
     columns: list[str] | None,
-    time_unit: str,
+    time_unit: Literal["s", "ms", "us", "ns"],
     seed: int,
 ) -> Any:
     """The log of a file, and the recommender that `--model` means; names what was rejected."""
@@ -162,7 +162,13 @@ def _log_and_recommender(
     if fitted and options:
         raise UsageError(f"{model} is fitted already; --set has nothing to say there")
     recommender = Recommender.load(model) if fitted else Recommender(model, seed=seed, **options)
-    log = read_interactions(file, time_unit=time_unit, **named)
+    log = read_interactions(
+        file,
+        user=named.get("user"),
+        item=named.get("item"),
+        time=named.get("time"),
+        time_unit=time_unit,
+    )
     for rejection in log.cleaning.rejections:
         tell(f"{file}: {rejection}")
     return log, recommender

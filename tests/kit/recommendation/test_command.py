@@ -117,7 +117,7 @@ def test_an_interrupted_fit_goes_on_and_leaves_no_trace(events, tmp_path, capsys
         (["evaluate", "EVENTS", "--set", "epochs=0"], "epochs must be at least 1, not 0"),
         (["evaluate", "EVENTS", "--column", "size=x"], "takes user=, item= or time=, not 'size'"),
         (["evaluate", "EVENTS", "--column", "item=x"], "no column 'x'; there are user, item"),
-        (["evaluate", "EVENTS", "--time-unit", "h"], "no time unit 'h'"),
+        (["evaluate", "EVENTS", "--time-unit", "h"], "'h' is not one of"),
         (["recommend", "EVENTS", "-k", "0"], "-k"),
         (["fit", "EVENTS"], "--out"),
         (["fit", "EVENTS", "--model", "EVENTS", "--out", "x"], "holds no recommender|no whole"),
