@@ -20,7 +20,6 @@ NOT_MEASURED_AT_STANDARD = {
     "ditto",
     "llm-drop",
     "set-based-prompting",
-    "tim4rec",
 }
 
 PATIENCE_S = 300
