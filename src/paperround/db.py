@@ -126,7 +126,8 @@ def _configure_sqlite(connection: sqlite3.Connection, _: Any) -> None:
         "foreign_keys = ON",
         "cache_size = -32000",
         "temp_store = MEMORY",
-        "mmap_size = 268435456",
+        # What is mapped counts as this process's memory; four times as much made nothing faster.
+        "mmap_size = 67108864",
     ):
         connection.execute(f"PRAGMA {pragma}")
 

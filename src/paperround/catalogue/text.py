@@ -6,6 +6,7 @@ through a LaTeX parser takes milliseconds, and an unescaped percent sign, which 
 the time, would swallow the rest of its line.
 """
 
+import logging
 import re
 from functools import lru_cache
 
@@ -13,6 +14,8 @@ from pylatexenc.latex2text import LatexNodes2Text
 from pylatexenc.latexwalker import get_default_latex_context_db
 
 _CONVERTER = LatexNodes2Text(math_mode="text", strict_latex_spaces=False)
+# It warns on standard error of every macro without its argument; `_converted` deals with those.
+logging.getLogger("pylatexenc").setLevel(logging.ERROR)
 # Left to itself, the converter learns all macros anew for every piece.
 _MACROS = get_default_latex_context_db()
 
