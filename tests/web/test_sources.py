@@ -31,7 +31,24 @@ def test_the_page_shows_the_last_imports_with_counts_and_errors(
     assert page.status_code == 200
     for text in ("our lab", "finished", "line 2: no title", "gone.bib: there is no such file"):
         assert text in page.text
+    assert "2 read · 1 added · 1 rejected" in page.text
     assert "<code>arxiv-oai</code>" in page.text
+
+
+def test_where_a_file_lies_on_the_server_is_not_shown(
+    engine: Engine, settings: Settings, tmp_path: Path
+) -> None:
+    source = ScheduledSource(
+        source="jsonl", arguments=(str(tmp_path / "gone.jsonl"),), when="0 6 * * *"
+    )
+    ours = settings.model_copy(update={"sources": (source,)})
+    import_due(engine, ours)
+    with TestClient(
+        create_app(ours, local_only=True, worker=False), base_url="http://127.0.0.1"
+    ) as client:
+        text = client.get("/sources").text
+    assert "gone.jsonl: there is no such file" in text
+    assert str(tmp_path) not in text
 
 
 @pytest.mark.usefixtures("engine")

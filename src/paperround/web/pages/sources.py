@@ -1,5 +1,7 @@
 """The page of sources: where papers come from by the clock, and how the last imports went."""
 
+from pathlib import PurePath
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,6 +10,7 @@ from paperround.catalogue.schedule import scheduled_imports
 from paperround.catalogue.sources import SOURCES
 from paperround.clock import utc_now
 from paperround.db import read
+from paperround.settings import ScheduledSource
 from paperround.web.rendering import render
 from paperround.web.site import SiteHere
 
@@ -25,4 +28,16 @@ def sources(request: Request, site: SiteHere) -> Response:
         scheduled=scheduled,
         sources=sorted(SOURCES.values(), key=lambda source: source.name),
         worker=site.worker,
+        without_folders=without_folders,
     )
+
+
+def without_folders(text: str, source: ScheduledSource) -> str:
+    """The text with the files among a source's arguments by their names alone.
+
+    Where on the server they lie is no visitor's business.
+    """
+    for argument in source.arguments:
+        if "/" in argument and "://" not in argument:
+            text = text.replace(argument, PurePath(argument).name)
+    return text
