@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 def searcher_over(engine: Engine) -> "Searcher":
     """A searcher that knows which papers run here, and what came of it."""
     from paperround.discovery.searching import Searcher
-    from paperround.runs.rooms import find_rooms
+    from paperround.runs.rooms import InstalledRooms
     from paperround.verdicts import papers_with
 
+    # Ten thousand digests and batches of queries ask for each search.
+    installed = InstalledRooms()
+
     def found(part: "Part") -> "Collection[PaperId]":
-        return papers_with(engine, find_rooms()[0].values(), part)
+        return papers_with(engine, installed.now()[0].values(), part)
 
     def rooms() -> dict[str, str]:
-        return {slug: room.card.paper for slug, room in find_rooms()[0].items()}
+        return {slug: room.card.paper for slug, room in installed.now()[0].items()}
 
     return Searcher(engine, papers_with=found, rooms=rooms)

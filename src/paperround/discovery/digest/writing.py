@@ -12,7 +12,7 @@ from email import policy
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
-from functools import cache
+from functools import cache, lru_cache
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -121,7 +121,13 @@ def byline(paper: Paper) -> str:
 
 def excerpt(paper: Paper) -> str:
     """The beginning of the abstract in plain words."""
-    return textwrap.shorten(paper.abstract_text, _EXCERPT_CHARACTERS, placeholder=" …")
+    return _shortened(paper.abstract_text)
+
+
+# The same papers go to thousands of addresses, twice in each mail.
+@lru_cache(maxsize=1_000)
+def _shortened(text: str) -> str:
+    return textwrap.shorten(text, _EXCERPT_CHARACTERS, placeholder=" …")
 
 
 def facts(paper: Paper) -> str:
