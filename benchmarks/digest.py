@@ -218,8 +218,8 @@ def report(results: dict[str, Any]) -> str:
     lines = [
         "# Digests",
         "",
-        f"Measured {results['measured_at']} on {machine['processor']}, one process on one core, at a load of "
-        f"{results['load_average'][0]:.1f}; again with `make bench-digest`. "
+        f"Measured {results['measured_at']} on {machine['processor']}, one process on one core, at "
+        f"a load of {results['load_average'][0]:.1f}; again with `make bench-digest`. "
         f"{results['subscribers']:,} subscribers of a catalogue with {results['papers']:,} papers "
         f"in a week; goal: composed within {results['goal_s']:.0f} s.",
         "",
