@@ -164,7 +164,7 @@ def test_a_report_waits_until_a_moderator_settles_it(
     comments.report_comment(engine, bo, said, "an advert", NOON)
     comments.report_comment(engine, bo, said, "an  advert!", NOON)
     with read(engine) as connection:
-        (reported,) = open_reports(connection)
+        (reported,) = open_reports(connection, None, 9)
     assert (reported.comment.id, reported.reasons) == (said, ("an advert!",))
     with pytest.raises(ForbiddenError):
         comments.hide_comment(engine, bo, said, "as I like", NOON)
@@ -172,7 +172,7 @@ def test_a_report_waits_until_a_moderator_settles_it(
         comments.hide_comment(engine, mod, said, "", NOON)
     comments.hide_comment(engine, mod, said, "An advert.", NOON)
     with read(engine) as connection:
-        assert open_reports(connection) == []
+        assert open_reports(connection, None, 9) == []
         (act,) = latest_acts(connection)
     assert (act.by, act.act, act.on, act.note) == (
         "mod",

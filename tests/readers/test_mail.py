@@ -1,6 +1,8 @@
 """Mail goes through a real SMTP server; what fails is tried again, and given up in the end."""
 
+import itertools
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -10,9 +12,11 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from sqlalchemy import Engine, select
+from sqlalchemy.exc import OperationalError
 
 from paperround.db import read, write
 from paperround.errors import UsageError
+from paperround.readers import mail
 from paperround.readers.mail import mailing_of, put_in_outbox, send_due
 from paperround.readers.tables import OutboxTable
 from paperround.settings import MailServer, Settings
@@ -166,10 +170,42 @@ def test_a_server_whose_name_is_not_certified_gets_nothing(
 def test_a_subject_cannot_bring_headers_of_its_own(
     engine: Engine, postbox: tuple[Postbox, MailServer], put: Callable[..., None]
 ) -> None:
-    _, server = postbox
+    box, server = postbox
     put(subject="A subject\r\nBcc: eve@evil.example")
-    with pytest.raises(ValueError, match="linefeed"):
-        send_due(engine, server, NOON)
+    put(subject="Another")
+    # It is not written at all, and the one behind it goes out.
+    assert send_due(engine, server, NOON) == 1
+    assert [message["Subject"] for _, message in box.arrived] == ["Another"]
+    assert len(waiting(engine)) == 1
+
+
+def test_a_mail_to_nobody_is_thrown_away_and_nothing_is_asked_of_the_server(
+    engine: Engine, postbox: tuple[Postbox, MailServer]
+) -> None:
+    box, server = postbox
+    with write(engine) as connection:
+        put_in_outbox(connection, "", "A new password", "for nobody", NOON)
+    away = server.model_copy(update={"port": 1})
+    assert send_due(engine, away, NOON) == 0
+    assert (box.arrived, waiting(engine)) == ([], [])
+
+
+def test_the_thread_that_sends_outlives_a_database_that_fails(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, looks = threading.Event(), []
+
+    def fails_once(*_: object) -> None:
+        looks.append(1)
+        if len(looks) == 1:
+            raise OperationalError("BEGIN", {}, Exception("database is locked"))
+        stop.set()
+
+    monkeypatch.setattr(mail, "forget_old_attempts", fails_once)
+    monkeypatch.setattr(mail, "_LOOK_INTERVAL_S", 0.001)
+    days = itertools.count()
+    mail.keep_sent(engine, settings, stop, lambda: NOON + timedelta(days=next(days)))
+    assert len(looks) == 2
 
 
 def test_mail_without_a_server_says_what_to_do(settings: Settings) -> None:

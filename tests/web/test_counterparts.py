@@ -25,6 +25,8 @@ COUNTERPARTS = {
     "POST /me/email": _SECRET,
     "POST /me/sessions/end": _SECRET,
     "POST /me/sessions/{session_id}/end": _SECRET,
+    "POST /me/identities": _SECRET,
+    "POST /me/identities/{identity}/end": _SECRET,
     "POST /me/delete": _SECRET,
     "POST /me/tokens": _SECRET,
     "POST /me/tokens/{token_id}/revoke": _SECRET,
@@ -120,7 +122,6 @@ WHOLE = {
     f"{API}/trending": "the top of a list that moves with time; `limit` says how long",
     f"{API}/me/subscriptions": "a reader has a few",
     f"{API}/admin/invitations": "they last for two weeks",
-    f"{API}/moderation/reports": "the hundred that wait longest; the settled leave the list",
 }
 
 

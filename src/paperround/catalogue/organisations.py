@@ -59,6 +59,13 @@ def organisations(
     return _named(connection, query.limit(n))
 
 
+def count_papers(connection: Connection) -> tuple[int, int]:
+    """How many papers name an organisation, and how many there are. Counts rows of indexes."""
+    named = select(func.count()).where(PaperTable.organisation_key.is_not(None))
+    whole = select(func.count()).select_from(PaperTable)
+    return connection.scalar(named) or 0, connection.scalar(whole) or 0
+
+
 def organisation_by_key(connection: Connection, key: str) -> Organisation | None:
     """The organisation with that key; None where no paper names it (ix_paper_organisation_key)."""
     column = PaperTable.organisation_key

@@ -7,12 +7,13 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from paperround.db import read, write
 from paperround.errors import ForbiddenError, NotFoundError, SignInError, UsageError
+from paperround.log import get_logger
 from paperround.readers import limits
 from paperround.readers.acts import forget_name, record_act
 from paperround.readers.comments import take_back_all
-from paperround.readers.links import new_link, use_link
+from paperround.readers.links import forget_links, new_link, use_link
 from paperround.readers.mail import Mailing, put_in_outbox
-from paperround.readers.queries import reader_by_id, reader_by_name
+from paperround.readers.queries import identities_of, reader_by_id, reader_by_name
 from paperround.readers.records import Purpose, Reader
 from paperround.readers.secrets import check_password, hash_password, is_outdated, is_password
 from paperround.readers.sessions import begin_session, end_sessions
@@ -37,9 +38,11 @@ ESTABLISHED_AFTER = timedelta(days=7)
 FORMER_READER = "a former reader"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,38}[A-Za-z0-9]")
-_EMAIL = re.compile(
-    r"[^@\s<>\",;:\\\x00-\x1f]{1,64}@[^@\s<>\",;:\\\x00-\x1f]{1,180}\.[^@\s.]{2,60}"
-)
+# What RFC 5321 lets stand before the @ without quotes, so that no part of it is read as a comment
+# or as a second address; and the names of hosts as they are looked up.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}")
 _WRONG = "that name and that password do not belong together"
 
 
@@ -54,9 +57,16 @@ def checked_name(name: str) -> str:
 
 
 def checked_email(address: str) -> str:
-    """The address as it is kept. Raises UsageError for what is none."""
+    """The address as it is kept. Raises UsageError for what is none, or not in ASCII."""
     address = address.strip()
-    if not _EMAIL.fullmatch(address) or len(address) > 254:
+    if not address.isascii():
+        raise UsageError(
+            "mail goes to addresses in plain letters only (ASCII); a domain in others has a "
+            "spelling that begins with xn--"
+        )
+    local, _, host = address.rpartition("@")
+    is_one = _EMAIL.fullmatch(address) and not host.rpartition(".")[2].isdigit()
+    if not is_one or len(local) > 64 or len(address) > 254:
         raise UsageError(f"'{address[:60]}' is no address of mail")
     return address
 
@@ -101,10 +111,12 @@ def sign_up(
     agent: str,
     now: datetime,
     link: str | None = None,
+    held: str | None = None,
 ) -> str:
     """The token of a new reader's first session.
 
     `link` is the secret of an invitation or of the admin's link, None where everybody may sign up.
+    `held` is the token of a session that the browser has already: it ends.
     Raises UsageError for a name or a password that cannot be, TooOftenError for the sixth from one
     network address within half an hour, NotFoundError for a link that is used up.
     """
@@ -122,14 +134,22 @@ def sign_up(
         reader_id = add_reader(
             connection, name, now, role=role, password=hashed, is_vouched_for=vouched
         )
-        return begin_session(connection, reader_id, agent, now)
+        return begin_session(connection, reader_id, agent, now, held)
 
 
 def sign_in(
-    engine: Engine, name: str, password: str, *, address: str, agent: str, now: datetime
+    engine: Engine,
+    name: str,
+    password: str,
+    *,
+    address: str,
+    agent: str,
+    now: datetime,
+    held: str | None = None,
 ) -> str:
     """The token of a new session; `name` may be the confirmed address of mail.
 
+    `held` is the token of a session that the browser has already: it ends.
     Raises SignInError, in the same words and after the same time whether there is such an account
     or not, and TooOftenError while too many have failed.
     """
@@ -153,7 +173,7 @@ def sign_in(
             connection.execute(
                 update(ReaderTable).where(ReaderTable.id == row.id).values(password=fresh)
             )
-        return begin_session(connection, row.id, agent, now)
+        return begin_session(connection, row.id, agent, now, held)
 
 
 def sign_in_as(
@@ -163,16 +183,15 @@ def sign_in_as(
     *,
     wanted_name: str,
     may_sign_up: bool,
-    signed_in: Reader | None,
     agent: str,
     now: datetime,
-) -> str | None:
+    held: str | None = None,
+) -> str:
     """The token of a session for whoever a provider of OpenID Connect says it is.
 
-    Somebody known is signed in. Somebody unknown is joined to the reader who is signed in already
-    (then there is no new session: None), or gets an account where they may sign up; an account is
-    never found by an address of mail, which a provider may not have checked. Raises ForbiddenError
-    where they may not.
+    Somebody known is signed in, somebody unknown gets an account where they may sign up; an account
+    is never found by an address of mail, which a provider may not have checked. `held` is the token
+    of a session that the browser has already: it ends. Raises ForbiddenError where they may not.
     """
     with write(engine) as connection:
         known = connection.execute(
@@ -183,22 +202,45 @@ def sign_in_as(
         if known is not None:
             if known.suspended_at is not None:
                 raise ForbiddenError("this account is suspended; ask whoever runs this place")
-            if signed_in is not None and signed_in.id != known.reader_id:
-                raise UsageError("that identity belongs to another reader here")
-            return begin_session(connection, known.reader_id, agent, now)
-        if signed_in is None and not may_sign_up:
+            return begin_session(connection, known.reader_id, agent, now, held)
+        if not may_sign_up:
             raise ForbiddenError("nobody here goes by that identity, and sign-up is not open")
-        reader_id = (
-            signed_in.id
-            if signed_in is not None
-            else add_reader(connection, _free_name(connection, wanted_name), now)
-        )
-        connection.execute(
-            insert(IdentityTable).values(
-                issuer=issuer, subject=subject, reader_id=reader_id, created_at=now
+        reader_id = add_reader(connection, _free_name(connection, wanted_name), now)
+        _add_identity(connection, issuer, subject, reader_id, now)
+        return begin_session(connection, reader_id, agent, now, held)
+
+
+def join_identity(engine: Engine, reader: Reader, issuer: str, subject: str, now: datetime) -> None:
+    """Lets a reader sign in by a provider of OpenID Connect as well, as they have asked for.
+
+    Raises UsageError where that identity is somebody else's here.
+    """
+    with write(engine) as connection:
+        holder = connection.scalar(
+            select(IdentityTable.reader_id).where(
+                IdentityTable.issuer == issuer, IdentityTable.subject == subject
             )
         )
-        return None if signed_in is not None else begin_session(connection, reader_id, agent, now)
+        if holder not in (None, reader.id):
+            raise UsageError("that identity belongs to another reader here")
+        if holder is None:
+            _add_identity(connection, issuer, subject, reader.id, now)
+
+
+def end_identity(engine: Engine, reader: Reader, identity: str) -> None:
+    """Signs the reader in by that identity no more. NotFoundError where they have none of that id.
+
+    Raises UsageError for the last way in of a reader without a password.
+    """
+    with write(engine) as connection:
+        held = {each.id: each for each in identities_of(connection, reader.id)}
+        if identity not in held:
+            raise NotFoundError("you do not go by that identity")
+        if len(held) == 1 and not reader.has_password:
+            raise UsageError("choose a password first: you have no other way in")
+        issuer, subject = held[identity].issuer, held[identity].subject
+        this = (IdentityTable.issuer == issuer) & (IdentityTable.subject == subject)
+        connection.execute(delete(IdentityTable).where(this))
 
 
 def change_password(
@@ -244,7 +286,9 @@ def set_password(engine: Engine, link: str, new: str, now: datetime) -> str:
             update(ReaderTable).where(ReaderTable.id == reader.id).values(password=hashed)
         )
         end_sessions(connection, reader.id)
-        # Whoever had got in may have made one.
+        get_logger().info("password.set", reader=reader.id)
+        # Whoever had got in may have made a token, or asked for an address of their own.
+        forget_links(connection, reader.id)
         connection.execute(delete(ApiTokenTable).where(ApiTokenTable.reader_id == reader.id))
         return reader.name
 
@@ -267,17 +311,18 @@ def ask_for_password(
                 ReaderTable.suspended_at.is_(None),
             )
         ).first()
-        if row is not None:
-            path = new_link(connection, Purpose.PASSWORD, now, reader_id=row.id)
-            put_in_outbox(
-                connection,
-                row.email,
-                "A new password for Paperround",
-                f"Somebody, perhaps you, asked for a new password for {row.name}.\n\n"
-                f"Choose it here, within two hours:\n{mailing.public_url}{path}\n\n"
-                "If it was not you, leave this mail as it is: nothing has changed.\n",
-                now,
-            )
+        # For nobody the same is written: a link that nobody is told, in a mail that is not sent.
+        reader_id, called, email = (row.id, row.name, row.email) if row else (None, name, "")
+        path = new_link(connection, Purpose.PASSWORD, now, reader_id=reader_id)
+        put_in_outbox(
+            connection,
+            email,
+            "A new password for Paperround",
+            f"Somebody, perhaps you, asked for a new password for {called}.\n\n"
+            f"Choose it here, within two hours:\n{mailing.public_url}{path}\n\n"
+            "If it was not you, leave this mail as it is: nothing has changed.\n",
+            now,
+        )
 
 
 def ask_for_email(
@@ -315,6 +360,8 @@ def confirm_email(engine: Engine, link: str, now: datetime) -> str:
             .where(ReaderTable.id == used.reader_id)
             .values(email=used.email, email_key=key)
         )
+        # A link for a password that went to the former address is good for nothing any more.
+        forget_links(connection, used.reader_id)
         follow_address(connection, used.reader_id, used.email, now)
         return used.email
 
@@ -379,6 +426,16 @@ def delete_reader(connection: Connection, reader: Reader) -> None:
     connection.execute(delete(ReaderTable).where(ReaderTable.id == reader.id))
 
 
+def _add_identity(
+    connection: Connection, issuer: str, subject: str, reader_id: int, now: datetime
+) -> None:
+    connection.execute(
+        insert(IdentityTable).values(
+            issuer=issuer, subject=subject, reader_id=reader_id, created_at=now
+        )
+    )
+
+
 def _set_password(engine: Engine, reader_id: int, new: str, *, but: int) -> None:
     hashed = hash_password(new)
     with write(engine) as connection:
@@ -386,6 +443,8 @@ def _set_password(engine: Engine, reader_id: int, new: str, *, but: int) -> None
             update(ReaderTable).where(ReaderTable.id == reader_id).values(password=hashed)
         )
         end_sessions(connection, reader_id, but=but)
+        get_logger().info("password.set", reader=reader_id)
+        forget_links(connection, reader_id)
 
 
 def _check_not_last_admin(connection: Connection, reader: Reader) -> None:

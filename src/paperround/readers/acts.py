@@ -1,5 +1,6 @@
 """What moderators and admins do is written down, in the transaction that does it."""
 
+import re
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
@@ -26,9 +27,22 @@ def record_act(
 
 
 def forget_name(connection: Connection, reader: Reader, instead: str) -> None:
-    """Puts another word where the reader's name stands, by them and about them."""
+    """Puts another word where the reader's name stands, by them and about them.
+
+    About them is `ada`, `ada as Ada Ay of 2606.00001` and `collection x1 of ada`.
+    """
     connection.execute(update(ActTable).where(ActTable.reader_id == reader.id).values(by=instead))
-    connection.execute(update(ActTable).where(ActTable.on == reader.name).values(on=instead))
+    whole = ActTable.on == reader.name
+    first = ActTable.on.startswith(f"{reader.name} as ", autoescape=True)
+    last = ActTable.on.endswith(f" of {reader.name}", autoescape=True)
+    rows = connection.execute(select(ActTable.id, ActTable.on).where(whole | first | last)).all()
+    for row in rows:
+        on = re.sub(
+            rf"^{re.escape(reader.name)}(?=$| as )|(?<= of ){re.escape(reader.name)}$",
+            instead,
+            row.on,
+        )
+        connection.execute(update(ActTable).where(ActTable.id == row.id).values(on=on[:120]))
 
 
 def acts_before(connection: Connection, before: int | None, n: int) -> list[tuple[int, Act]]:

@@ -16,6 +16,7 @@ from paperround.db import write
 from paperround.errors import ForbiddenError, NotFoundError, UsageError
 from paperround.readers import accounts
 from paperround.readers.acts import record_act
+from paperround.readers.comments import one_line
 from paperround.readers.links import new_link
 from paperround.readers.queries import READER_COLUMNS, reader_by_id, reader_from_row
 from paperround.readers.records import Purpose, Reader
@@ -165,7 +166,7 @@ def change(
 ) -> Reader:
     """The reader, shut out or let in again. Raises UsageError for the admin's own account."""
     _check_admin(admin)
-    because = " ".join(because.split())
+    because = one_line(because)
     if len(because) > MAX_BECAUSE:
         raise UsageError(f"the reason has at most {MAX_BECAUSE} characters")
     with write(engine) as connection:

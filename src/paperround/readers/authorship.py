@@ -17,6 +17,7 @@ from paperround.db import write
 from paperround.errors import ForbiddenError, NotFoundError, UsageError
 from paperround.readers import limits
 from paperround.readers.acts import record_act
+from paperround.readers.comments import one_line
 from paperround.readers.records import Authorship, Reader
 from paperround.readers.tables import AuthorshipTable, ReaderTable
 from paperround.runs.rights import Role
@@ -41,7 +42,7 @@ def claim_authorship(
     Said again after a refusal, it waits again. Raises NotFoundError for a paper that is not here,
     UsageError for a name that it does not have, or where somebody is known to be that author.
     """
-    note = " ".join(note.split())
+    note = one_line(note)
     if not note or len(note) > MAX_NOTE:
         raise UsageError(f"say how one can tell, in at most {MAX_NOTE:,} characters")
     with write(engine) as connection:
@@ -88,7 +89,7 @@ def decide(
     Raises UsageError without a reason, or where it cannot come to that from where it stands;
     ForbiddenError for a moderator's own.
     """
-    because = " ".join(because.split())
+    because = one_line(because)
     before, act = _DECISIONS[state]
     if not moderator.is_moderator:
         raise ForbiddenError("only moderators decide who an author is")

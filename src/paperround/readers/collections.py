@@ -17,7 +17,7 @@ from paperround.db import write
 from paperround.errors import ForbiddenError, NotFoundError, UsageError
 from paperround.readers import limits
 from paperround.readers.acts import record_act
-from paperround.readers.comments import is_text
+from paperround.readers.comments import is_text, one_line
 from paperround.readers.records import Collected, Collection, Reader, Visibility
 from paperround.readers.tables import CollectionPaperTable, CollectionTable, ReaderTable
 
@@ -100,12 +100,16 @@ def papers_in(
     )
     if after is not None:
         query = query.where(table.position > after)
-    rows = connection.execute(query.order_by(table.position, table.paper_id).limit(n)).all()
-    papers = papers_by_id(connection, [PaperId(row.paper_id) for row in rows])
-    return [
-        Collected(paper, row.position, row.note, row.at)
-        for paper, row in zip(papers, rows, strict=True)
-    ]
+    return _collected(connection, query.order_by(table.position, table.paper_id).limit(n))
+
+
+def latest_in(connection: Connection, collection_id: int, n: int) -> list[Collected]:
+    """The papers that came into a collection last. Sorts its rows, which are a thousand at most."""
+    table = CollectionPaperTable
+    query = select(table.paper_id, table.position, table.note, table.at).where(
+        table.collection_id == collection_id
+    )
+    return _collected(connection, query.order_by(table.at.desc(), table.paper_id.desc()).limit(n))
 
 
 def collections_with(connection: Connection, reader_id: int, paper_id: PaperId) -> set[int]:
@@ -277,7 +281,7 @@ def hide_collection(
     engine: Engine, moderator: Reader, key: str, because: str, now: datetime
 ) -> Collection:
     """Makes somebody's collection their own alone, with the reason in the moderators' log."""
-    because = " ".join(because.split())
+    because = one_line(because)
     if not moderator.is_moderator:
         raise ForbiddenError("only moderators do that")
     if not because or len(because) > 500:
@@ -310,6 +314,15 @@ _COLLECTIONS = select(
     .scalar_subquery()
     .label("n_papers"),
 ).join(ReaderTable, ReaderTable.id == CollectionTable.reader_id)
+
+
+def _collected(connection: Connection, query: Select[*tuple[Any, ...]]) -> list[Collected]:
+    rows = connection.execute(query).all()
+    papers = papers_by_id(connection, [PaperId(row.paper_id) for row in rows])
+    return [
+        Collected(paper, row.position, row.note, row.at)
+        for paper, row in zip(papers, rows, strict=True)
+    ]
 
 
 def _found(connection: Connection, query: Select[*tuple[Any, ...]]) -> list[Collection]:

@@ -107,7 +107,7 @@ def report_comment(
 
     Raises NotFoundError, UsageError without a reason, TooOftenError.
     """
-    reason = " ".join(reason.split())
+    reason = one_line(reason)
     if not reason or len(reason) > MAX_REASON:
         raise UsageError(f"say what is wrong with it, in at most {MAX_REASON} characters")
     with write(engine) as connection:
@@ -132,7 +132,7 @@ def hide_comment(
     engine: Engine, moderator: Reader, comment_id: int, because: str, now: datetime
 ) -> Comment:
     """The comment, hidden from all but its author and the moderators. Settles its reports."""
-    because = " ".join(because.split())
+    because = one_line(because)
     if not because or len(because) > MAX_REASON:
         raise UsageError(f"say why it is hidden, in at most {MAX_REASON} characters")
     return _moderate(engine, moderator, comment_id, "hid a comment", because, now, hidden_at=now)
@@ -189,6 +189,11 @@ def checked_text(text: str) -> str:
     if len(text) > MAX_TEXT:
         raise UsageError(f"a comment has at most {MAX_TEXT:,} characters; this has {len(text):,}")
     return text
+
+
+def one_line(text: str) -> str:
+    """The text in one line, without signs that cannot be seen or turn the direction around."""
+    return " ".join("".join(c for c in text if c.isspace() or is_text(c)).split())
 
 
 def is_text(character: str) -> bool:

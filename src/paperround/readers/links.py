@@ -82,6 +82,16 @@ def find_link(connection: Connection, token: str, now: datetime) -> Link:
     return Link(Purpose(row.purpose), row.reader_id, row.email)
 
 
+def forget_links(connection: Connection, reader_id: int) -> None:
+    """Makes a reader's links for a password and for an address good for nothing."""
+    connection.execute(
+        delete(LinkTable).where(
+            LinkTable.reader_id == reader_id,
+            LinkTable.purpose.in_((Purpose.PASSWORD.value, Purpose.EMAIL.value)),
+        )
+    )
+
+
 def use_link(connection: Connection, token: str, now: datetime, *purposes: Purpose) -> Link:
     """The same, used up in the caller's transaction. NotFoundError also for another kind."""
     link = find_link(connection, token, now)

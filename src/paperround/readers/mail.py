@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
+from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
@@ -53,7 +54,11 @@ def mailing_of(settings: Settings) -> Mailing:
 def put_in_outbox(
     connection: Connection, recipient: str, subject: str, text: str, now: datetime
 ) -> None:
-    """Writes a mail that will be sent once the caller's transaction has ended well."""
+    """Writes a mail that will be sent once the caller's transaction has ended well.
+
+    One to nobody (an empty recipient) is thrown away when its turn comes: who asks for a mail to
+    somebody who is not here has had the same work done, and cannot tell by the time.
+    """
     connection.execute(
         insert(OutboxTable).values(recipient=recipient, subject=subject, text=text, due_at=now)
     )
@@ -105,9 +110,14 @@ def send_due(engine: Engine, server: MailServer, now: datetime) -> int:
         ).all()
     sent = 0
     for row in taken:
+        if not row.recipient:
+            with write(engine) as connection:
+                connection.execute(delete(OutboxTable).where(OutboxTable.id == row.id))
+            continue
         try:
-            _send(server, _message(server, row.recipient, row.subject, row.text, now))
-        except (OSError, smtplib.SMTPException) as error:
+            _send(server, row.recipient, _message(server, row, now))
+        # A ValueError is a mail that cannot be written: it must not keep the others from going out.
+        except (OSError, ValueError, smtplib.SMTPException) as error:
             # A refusal for good (5xx) will not be another one in an hour.
             refused = isinstance(error, smtplib.SMTPRecipientsRefused) and all(
                 code >= 500 for code, _ in error.recipients.values()
@@ -129,12 +139,16 @@ def keep_sent(
     """Sends what is due until `stop` is set, and forgets attempts that no limit asks about."""
     swept_at: datetime | None = None
     while not stop.wait(_LOOK_INTERVAL_S):
-        if swept_at is None or now() - swept_at > timedelta(hours=1):
-            swept_at = now()
-            with write(engine) as connection:
-                forget_old_attempts(connection, swept_at)
-        if settings.mail is not None and _is_any_due(engine, now()):
-            send_due(engine, settings.mail, now())
+        try:
+            if swept_at is None or now() - swept_at > timedelta(hours=1):
+                swept_at = now()
+                with write(engine) as connection:
+                    forget_old_attempts(connection, swept_at)
+            if settings.mail is not None and _is_any_due(engine, now()):
+                send_due(engine, settings.mail, now())
+        # The database may be busy; the next look is soon, and the thread must live to take it.
+        except Exception as error:
+            log.error("mail.broke", error=repr(error), exc_info=True)
 
 
 def _is_any_due(engine: Engine, now: datetime) -> bool:
@@ -159,21 +173,20 @@ def _failed(
     )
 
 
-def _message(
-    server: MailServer, recipient: str, subject: str, text: str, now: datetime
-) -> EmailMessage:
+def _message(server: MailServer, row: Any, now: datetime) -> EmailMessage:
     message = EmailMessage()
     message["From"] = f"Paperround <{server.sender}>"
-    message["To"] = recipient
-    message["Subject"] = subject
+    message["To"] = row.recipient
+    message["Subject"] = row.subject
     message["Date"] = format_datetime(now)
     message["Message-ID"] = make_msgid(domain=server.sender.partition("@")[2])
     # No holiday answers, please.
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(text)
+    message.set_content(row.text)
     return message
 
 
-def _send(server: MailServer, message: EmailMessage) -> None:
+def _send(server: MailServer, recipient: str, message: EmailMessage) -> None:
     with connected(server) as smtp:
-        smtp.send_message(message)
+        # To whom it was written, whatever a header may be read as.
+        smtp.send_message(message, to_addrs=[recipient])

@@ -12,6 +12,7 @@ from paperround.readers.records import (
     Act,
     ApiToken,
     Comment,
+    Identity,
     Mark,
     Reader,
     Reported,
@@ -21,6 +22,7 @@ from paperround.readers.tables import (
     ActTable,
     ApiTokenTable,
     CommentTable,
+    IdentityTable,
     MarkTable,
     MentionTable,
     ReaderTable,
@@ -87,6 +89,16 @@ def sessions_of(connection: Connection, reader_id: int, since: datetime) -> list
         .order_by(SessionTable.seen_at.desc())
     )
     return [Session(*row) for row in rows]
+
+
+def identities_of(connection: Connection, reader_id: int) -> list[Identity]:
+    """Who the reader is at providers of OpenID Connect, the first first (index: reader_id)."""
+    rows = connection.execute(
+        select(IdentityTable.issuer, IdentityTable.subject, IdentityTable.created_at)
+        .where(IdentityTable.reader_id == reader_id)
+        .order_by(IdentityTable.created_at, IdentityTable.issuer, IdentityTable.subject)
+    )
+    return [Identity(row.issuer, row.subject, row.created_at) for row in rows]
 
 
 def tokens_of(connection: Connection, reader_id: int) -> list[ApiToken]:
@@ -222,16 +234,19 @@ def mentioned_on(connection: Connection, paper_id: PaperId) -> list[tuple[str, s
     return [(row.key, row.title_text) for row in rows]
 
 
-def open_reports(connection: Connection, n: int = 100) -> list[Reported]:
-    """Comments with reports that nobody has settled, the longest waiting first (settled_at)."""
-    first = func.min(ReportTable.at)
-    waiting = connection.execute(
-        select(ReportTable.comment_id, first)
-        .where(ReportTable.settled_at.is_(None))
-        .group_by(ReportTable.comment_id)
-        .order_by(first)
-        .limit(n)
-    ).all()
+def open_reports(
+    connection: Connection, after: tuple[datetime, int] | None, n: int
+) -> list[Reported]:
+    """At most n comments with reports that nobody has settled, the longest waiting first.
+
+    From after that moment of a first report and that comment. Groups what is open (settled_at).
+    """
+    first, number = func.min(ReportTable.at), ReportTable.comment_id
+    query = select(number, first).where(ReportTable.settled_at.is_(None)).group_by(number)
+    if after is not None:
+        at, last = after
+        query = query.having((first > at) | ((first == at) & (number > last)))
+    waiting = connection.execute(query.order_by(first, number).limit(n)).all()
     ids = [row.comment_id for row in waiting]
     by_id = {
         comment.id: comment

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 
 from paperround.catalogue.records import Paper, PaperId
 from paperround.runs.rights import Role
@@ -53,6 +54,20 @@ class Session:
     agent: str
     created_at: datetime
     seen_at: datetime
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a reader is at a provider of OpenID Connect."""
+
+    issuer: str
+    subject: str
+    created_at: datetime
+
+    @property
+    def id(self) -> str:
+        """What names it in an address, without saying what the provider calls them."""
+        return sha256(f"{self.issuer} {self.subject}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from paperround.db import write
+from paperround.log import get_logger
 from paperround.readers.queries import READER_COLUMNS, reader_from_row
 from paperround.readers.records import Reader, Session
 from paperround.readers.secrets import new_token, token_hash
@@ -18,9 +19,18 @@ _SEEN_WITHIN = timedelta(hours=1)
 _MAX_AGENT = 200
 
 
-def begin_session(connection: Connection, reader_id: int, agent: str, now: datetime) -> str:
-    """The new session's token, which the browser alone holds. Ended sessions are swept out."""
+def begin_session(
+    connection: Connection, reader_id: int, agent: str, now: datetime, held: str | None = None
+) -> str:
+    """The new session's token, which the browser alone holds. Ended sessions are swept out.
+
+    `held` is the token that the browser has so far, whoever's: its session ends.
+    """
     token = new_token()
+    if held is not None:
+        connection.execute(
+            delete(SessionTable).where(SessionTable.token_sha256 == token_hash(held))
+        )
     connection.execute(
         delete(SessionTable).where(
             SessionTable.reader_id == reader_id,
@@ -36,6 +46,7 @@ def begin_session(connection: Connection, reader_id: int, agent: str, now: datet
             seen_at=now,
         )
     )
+    get_logger().info("session.began", reader=reader_id)
     return token
 
 

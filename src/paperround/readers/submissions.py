@@ -22,6 +22,7 @@ from paperround.errors import ForbiddenError, NotFoundError, UsageError
 from paperround.readers import limits
 from paperround.readers.acts import record_act
 from paperround.readers.collections import own_collection
+from paperround.readers.comments import one_line
 from paperround.readers.records import Reader, Submission, SubmissionKind
 from paperround.readers.tables import (
     CollectionTable,
@@ -101,7 +102,7 @@ def withdraw_paper(engine: Engine, moderator: Reader, key: str, because: str, no
 
     Raises NotFoundError, UsageError without a reason or where a source has the paper.
     """
-    because = " ".join(because.split())
+    because = one_line(because)
     if not moderator.is_moderator:
         raise ForbiddenError("only moderators withdraw papers")
     if not because or len(because) > 500:

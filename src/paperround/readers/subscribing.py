@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from paperround.db import write
-from paperround.errors import NotFoundError, UsageError
+from paperround.errors import NotFoundError
 from paperround.readers import limits
 from paperround.readers.accounts import checked_email
 from paperround.readers.mail import Mailing, put_in_outbox
@@ -26,7 +26,7 @@ from paperround.readers.subscriptions import (
     subscriber_by_id,
 )
 from paperround.readers.tables import SubscriptionRequestTable
-from paperround.readers.times import Cadence, Hours
+from paperround.readers.times import Cadence, Hours, kept_hours
 
 REQUEST_LASTS = timedelta(days=2)
 
@@ -57,7 +57,7 @@ def ask_to_subscribe(
     It does and takes the same whether the address is known here or not. `address` is the network
     address that asks. Raises UsageError for what is no address of mail, TooOftenError.
     """
-    email = checked_address(email)
+    email = checked_email(email)
     token = new_token()
     with write(engine) as connection:
         limits.spend(connection, limits.SUBSCRIBE_FROM, address, now)
@@ -98,29 +98,21 @@ def ask_for_manage_link(
 
     It answers the same whether there is such an address or not. Raises UsageError, TooOftenError.
     """
-    email = checked_address(email)
+    email = checked_email(email)
     with write(engine) as connection:
         limits.spend(connection, limits.SUBSCRIBE_FROM, address, now)
         limits.spend(connection, limits.SUBSCRIBE_TO, email, now)
         found = subscriber_at(connection, email)
-        if found is not None:
-            put_in_outbox(
-                connection,
-                found.email,
-                "Your subscriptions to Paperround",
-                "Change or end what this address gets here:\n"
-                f"{mailing.public_url}{manage_path(key, found.id, found.seed)}\n\n"
-                "Whoever has this link can do so; keep it to yourself.\n",
-                now,
-            )
-
-
-def checked_address(email: str) -> str:
-    """The address as it is kept. Raises UsageError for what is none, or not in ASCII."""
-    email = checked_email(email)
-    if not email.isascii():
-        raise UsageError("digests go to addresses in plain letters only (ASCII)")
-    return email
+        number, seed, to = (found.id, found.seed, found.email) if found else (0, b"", "")
+        put_in_outbox(
+            connection,
+            to,
+            "Your subscriptions to Paperround",
+            "Change or end what this address gets here:\n"
+            f"{mailing.public_url}{manage_path(key, number, seed)}\n\n"
+            "Whoever has this link can do so; keep it to yourself.\n",
+            now,
+        )
 
 
 def find_request(connection: Connection, token: str, now: datetime) -> Request:
@@ -141,7 +133,9 @@ def find_request(connection: Connection, token: str, now: datetime) -> Request:
     if row is None:
         raise NotFoundError("this link has been used or has expired; subscribe once more")
     subject = Subject(Kind(row.kind), row.value, row.mode)
-    return Request(row.email, subject, Cadence(row.cadence), Hours(row.zone, row.hour, row.weekday))
+    return Request(
+        row.email, subject, Cadence(row.cadence), kept_hours(row.zone, row.hour, row.weekday)
+    )
 
 
 def confirm_request(engine: Engine, token: str, now: datetime) -> tuple[Subscriber, Request]:

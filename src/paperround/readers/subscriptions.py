@@ -23,7 +23,7 @@ from paperround.readers.tables import (
     SubscriptionRequestTable,
     SubscriptionTable,
 )
-from paperround.readers.times import Cadence, Hours, next_due
+from paperround.readers.times import Cadence, Hours, kept_hours, next_due
 
 MAX_SUBSCRIPTIONS = 50
 # What the links of a digest are good for.
@@ -389,7 +389,7 @@ def _one(connection: Connection, which: ColumnElement[bool]) -> Subscriber | Non
         row.id,
         row.email,
         row.reader_id,
-        Hours(row.zone, row.hour, row.weekday),
+        kept_hours(row.zone, row.hour, row.weekday),
         row.seed,
         row.next_at,
         row.suspended_at,

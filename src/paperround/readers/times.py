@@ -11,6 +11,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from paperround.errors import UsageError
+from paperround.log import get_logger
 
 
 class Cadence(StrEnum):
@@ -35,11 +36,18 @@ def checked_hours(zone: str, hour: int, weekday: int) -> Hours:
         raise UsageError(f"{hour} is no hour; there are 0 to 23")
     if not 0 <= weekday <= 6:
         raise UsageError(f"{weekday} is no day of the week; there are 0 for Monday to 6 for Sunday")
-    try:
-        _zone(zone)
-    except (LookupError, ValueError, OSError) as error:
-        raise UsageError(f"there is no zone '{zone[:60]}'; write one like Europe/Berlin") from error
+    if not _has_zone(zone):
+        raise UsageError(f"there is no zone '{zone[:60]}'; write one like Europe/Berlin")
     return Hours(zone, hour, weekday)
+
+
+def kept_hours(zone: str, hour: int, weekday: int) -> Hours:
+    """The hours as they were kept, in UTC where this machine does not know their zone any more.
+
+    A home may come to a machine with older tables of zones. The log has it, and the subscriber
+    reads in their mail by which clock it came.
+    """
+    return Hours(zone if _is_known(zone) else "UTC", hour, weekday)
 
 
 def due_moment(day: date, hours: Hours) -> datetime:
@@ -102,3 +110,21 @@ def _change_between(low: datetime, high: datetime, zone: ZoneInfo) -> datetime:
 @lru_cache(maxsize=700)
 def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
+
+
+def _has_zone(name: str) -> bool:
+    try:
+        _zone(name)
+    # The tables raise each of these for one name or another: none, a folder, what is no path.
+    except (LookupError, ValueError, OSError):
+        return False
+    return True
+
+
+@lru_cache(maxsize=700)
+def _is_known(name: str) -> bool:
+    """The same, once for each zone, with a line in the log for one that is missing."""
+    if _has_zone(name):
+        return True
+    get_logger().error("zone.unknown", zone=name, reckoned_as="UTC")
+    return False

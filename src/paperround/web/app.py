@@ -166,7 +166,8 @@ def create_app(
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM_BYTES)
     app.add_middleware(_KeptStaticFiles)
     app.add_middleware(guard.HeadAsGet)
-    app.add_middleware(guard.SecurityHeaders)
+    is_https = settings.public_url.startswith("https://")
+    app.add_middleware(guard.SecurityHeaders, is_https=is_https)
     return app
 
 

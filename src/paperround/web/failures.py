@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from paperround.errors import PaperroundError, SignInError, TooOftenError
+from paperround.errors import ForbiddenError, PaperroundError, SignInError, TooOftenError
 from paperround.log import get_logger
 from paperround.web.guard import SECURITY_HEADERS
 from paperround.web.rendering import render
@@ -60,7 +60,15 @@ def retry_headers(error: TooOftenError) -> dict[str, str]:
 def _answer_own(request: Request, error: Exception) -> Response:
     assert isinstance(error, PaperroundError)
     if error.http_status >= 500:
-        log.error("request.failed", path=request.url.path, reason=str(error))
+        log.error("request.failed", route=_route(request), reason=str(error))
+    elif isinstance(error, (ForbiddenError, SignInError, TooOftenError)):
+        reader = _visitor(request).reader
+        log.info(
+            "request.refused",
+            route=_route(request),
+            status=error.http_status,
+            reader=reader.id if reader else None,
+        )
     return answer(request, error)
 
 
@@ -81,12 +89,18 @@ def _answer_invalid(request: Request, error: Exception) -> Response:
 def _answer_unforeseen(request: Request, error: Exception) -> Response:
     # The number ties what the reader sees to what the operator's log says.
     number = secrets.token_hex(4)
-    log.error("request.broke", path=request.url.path, number=number, exc_info=error)
+    log.error("request.broke", route=_route(request), number=number, exc_info=error)
     says = f"The server's log has it under number {number}."
     response = _respond(request, 500, says)
     # This answer is made outside of all middleware.
     response.headers.update(SECURITY_HEADERS)
     return response
+
+
+def _route(request: Request) -> str:
+    """The address that was asked for, as the route has it: a link of a mail has a secret in it."""
+    found = request.scope.get("route")
+    return f"{request.method} {getattr(found, 'path', '-')}"
 
 
 def _visitor(request: Request) -> Visitor:

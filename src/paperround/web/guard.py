@@ -28,6 +28,7 @@ SECURITY_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
+_YEAR_S = 365 * 24 * 3600
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 # A proxy on this machine makes the whole world look local; it leaves one of these behind.
 _PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -42,8 +43,16 @@ class SecurityHeaders:
     One that a response sets itself stays as it is: a badge is made to be shown elsewhere.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, is_https: bool = False) -> None:
+        """`is_https` says that readers reach the site over https, and never otherwise from then on.
+
+        For this host alone: what else stands under its domain is not ours to promise.
+        """
         self._app = app
+        kept = {"strict-transport-security": f"max-age={_YEAR_S}"} if is_https else {}
+        self._headers = [
+            (key.encode(), value.encode()) for key, value in {**SECURITY_HEADERS, **kept}.items()
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on; the headers go in when the response starts."""
@@ -52,8 +61,8 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 own = message.get("headers", ())
                 set_already = {key.lower() for key, _ in own}
-                extra = [(key.encode(), value.encode()) for key, value in SECURITY_HEADERS.items()]
-                message["headers"] = [*own, *(h for h in extra if h[0] not in set_already)]
+                extra = (h for h in self._headers if h[0] not in set_already)
+                message["headers"] = [*own, *extra]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

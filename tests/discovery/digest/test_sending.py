@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,22 @@ from paperround.discovery.digest.sending import place_of, send_digests
 from paperround.discovery.searching import Searcher
 from paperround.errors import UsageError
 from paperround.readers import digests
+from paperround.readers.accounts import add_reader, delete_reader
+from paperround.readers.queries import reader_by_id
 from paperround.readers.subjects import Kind, Subject
 from paperround.readers.subscriptions import (
     Subscriber,
     end_all,
     set_cadence,
     set_hours,
+    subscribe_reader,
     subscriber_at,
     subscriber_by_id,
     subscriptions_of,
 )
-from paperround.readers.tables import DigestTable, SubscriberTable
+from paperround.readers.tables import DigestTable, ReaderTable, SubscriberTable
 from paperround.readers.times import Cadence, Hours
-from paperround.settings import Settings
+from paperround.settings import MailServer, Settings
 
 AddPaper = Callable[..., PaperId]
 AddSubscriber = Callable[..., Subscriber]
@@ -55,6 +58,11 @@ Send = Callable[[datetime], Sent]
 def states(engine: Engine) -> list[str]:
     with read(engine) as connection:
         return list(connection.scalars(select(DigestTable.state).order_by(DigestTable.id)))
+
+
+def with_mail(settings: Settings, port: int) -> Settings:
+    server = MailServer(host="127.0.0.1", port=port, security="none", sender="papers@lab.example")
+    return settings.model_copy(update={"mail": server, "public_url": "https://papers.example"})
 
 
 def held(engine: Engine, email: str = ADA) -> Subscriber:
@@ -364,6 +372,86 @@ def breaking() -> Iterator[int]:
         listening.shutdown(socket.SHUT_RDWR)
 
 
+class Hanging:
+    """A server that takes all mail, and hangs up when it hears one address."""
+
+    def __init__(self) -> None:
+        self.hangs_up_at = ""
+        self.last_words = b""
+        self.listening = socket.socket()
+        self.listening.bind(("127.0.0.1", 0))
+        self.listening.listen()
+        self.port: int = self.listening.getsockname()[1]
+
+    def serve(self) -> None:
+        """Talks to one after the other until it is shut."""
+        with contextlib.suppress(OSError):
+            while True:
+                with self.listening.accept()[0] as connection:
+                    self.talk(connection)
+
+    def talk(self, connection: socket.socket) -> None:
+        connection.sendall(b"220 here\r\n")
+        is_text = False
+        for line in connection.makefile("rb"):
+            word = line[:4].upper()
+            if is_text and line != b".\r\n":
+                continue
+            if word == b"RCPT" and self.hangs_up_at and self.hangs_up_at.encode() in line:
+                connection.sendall(self.last_words)
+                return
+            is_text = word == b"DATA"
+            connection.sendall(b"354 go on\r\n" if is_text else b"250 OK\r\n")
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    server = Hanging()
+    threading.Thread(target=server.serve, daemon=True).start()
+    yield server
+    server.listening.shutdown(socket.SHUT_RDWR)
+    server.listening.close()
+
+
+def test_a_server_that_hangs_up_at_one_address_keeps_nobody_else_from_their_digest(
+    engine: Engine,
+    hanging: Hanging,
+    settings: Settings,
+    searcher: Searcher,
+    paper: AddPaper,
+    subscriber: AddSubscriber,
+) -> None:
+    paper("One")
+    for name in ("ada", "bo", "cy"):
+        subscriber(f"{name}@lab.example")
+    # The first of all, whom each round begins with.
+    hanging.hangs_up_at = ADA
+    ours = with_mail(settings, hanging.port)
+    assert send_digests(engine, ours, searcher, lambda: MORNING) == Sent(sent=2, put_off=1)
+    assert states(engine) == ["claimed", "sent", "sent"]
+    hanging.hangs_up_at = ""
+    later = MORNING + timedelta(minutes=2)
+    assert send_digests(engine, ours, searcher, lambda: later) == Sent(sent=1)
+
+
+def test_a_refusal_after_which_the_server_hangs_up_counts(
+    engine: Engine,
+    hanging: Hanging,
+    settings: Settings,
+    searcher: Searcher,
+    paper: AddPaper,
+    subscriber: AddSubscriber,
+) -> None:
+    paper("One")
+    subscriber(ADA)
+    subscriber("bo@lab.example")
+    hanging.hangs_up_at = ADA
+    hanging.last_words = b"550 5.1.1 no such user\r\n"
+    ours = with_mail(settings, hanging.port)
+    assert send_digests(engine, ours, searcher, lambda: MORNING) == Sent(sent=1, refused=1)
+    assert held(engine).suspended_because == "550 5.1.1 no such user"
+
+
 def talk(connection: socket.socket) -> None:
     with connection, connection.makefile("rb") as lines:
         connection.sendall(b"220 here\r\n")
@@ -398,6 +486,96 @@ def test_what_may_have_gone_out_is_not_sent_again(
     assert send(MORNING + DAY) == Sent(empty=1)
     assert states(engine) == ["unknown", "empty"]
     assert postbox.arrived == []
+
+
+def test_an_address_in_other_letters_from_before_keeps_nobody_else_from_their_digest(
+    engine: Engine, postbox: Postbox, paper: AddPaper, subscriber: AddSubscriber, send: Send
+) -> None:
+    paper("One")
+    subscriber("ädä@bücher.example")
+    subscriber(ADA)
+    assert send(MORNING) == Sent(sent=1, refused=1)
+    assert held(engine, "ädä@bücher.example").suspended_because.startswith("553 5.1.3")
+    assert len(postbox.to(ADA)) == 1
+
+
+def test_a_zone_that_this_machine_does_not_know_is_reckoned_as_utc(
+    engine: Engine, postbox: Postbox, paper: AddPaper, subscriber: AddSubscriber, send: Send
+) -> None:
+    paper("One")
+    made = subscriber(ADA)
+    subscriber("bo@lab.example")
+    with write(engine) as connection:
+        mine = update(SubscriberTable).where(SubscriberTable.id == made.id)
+        connection.execute(mine.values(zone="Mars/Base"))
+    assert send(MORNING - timedelta(minutes=1)) == Sent()
+    assert send(MORNING) == Sent(sent=2)
+    assert "at 7:00, UTC" in text_of(postbox.to(ADA)[0])
+    # What it was stays, for a machine that knows it.
+    with read(engine) as connection:
+        assert connection.scalar(select(SubscriberTable.zone).limit(1)) == "Mars/Base"
+
+
+@pytest.mark.parametrize(
+    ("zone", "first"),
+    [
+        # Clocks are set forward over two o'clock, set back over it, and a leap day passes.
+        ("Europe/Berlin", date(2026, 3, 27)),
+        ("Europe/Berlin", date(2026, 10, 23)),
+        ("UTC", date(2028, 2, 27)),
+        ("Australia/Lord_Howe", date(2026, 4, 3)),
+    ],
+    ids=str,
+)
+def test_over_changes_of_clocks_and_leap_days_each_date_has_one_digest_with_its_papers(
+    engine: Engine,
+    postbox: Postbox,
+    paper: AddPaper,
+    subscriber: AddSubscriber,
+    send: Send,
+    zone: str,
+    first: date,
+) -> None:
+    begins = datetime.combine(first, datetime.min.time(), UTC)
+    subscriber(ADA, hours=Hours(zone, 2), at=begins - DAY)
+    for n in range(5):
+        day = first + n * DAY
+        paper(f"Of {day}", day=day, added_at=datetime.combine(day, datetime.min.time(), UTC))
+    outcomes = [send(begins + timedelta(minutes=30 * n)) for n in range(48 * 5)]
+    texts = [text_of(message) for message in postbox.to(ADA)]
+    assert sum(done.sent for done in outcomes) == len(texts)
+    told = [[n for n in range(5) if f"Of {first + n * DAY}" in text] for text in texts]
+    assert sorted(n for each in told for n in each) == list(range(5))
+    with read(engine) as connection:
+        days = list(connection.scalars(select(DigestTable.day).order_by(DigestTable.day)))
+    assert days == [days[0] + n * DAY for n in range(len(days))]
+
+
+@pytest.mark.parametrize(("step", "expected"), [("RCPT", Sent()), ("DATA", Sent(sent=1))])
+def test_an_account_that_is_deleted_while_its_digest_goes_out_leaves_nothing(
+    engine: Engine, postbox: Postbox, paper: AddPaper, send: Send, step: str, expected: Sent
+) -> None:
+    paper("One")
+    with write(engine) as connection:
+        reader_id = add_reader(connection, "ada", MORNING)
+        connection.execute(update(ReaderTable).values(email=ADA, email_key=ADA))
+        reader = reader_by_id(connection, reader_id)
+    assert reader is not None
+    began = MORNING - DAY
+    subscribe_reader(engine, reader, Subject(Kind.CATEGORY, "cs.CL"), Cadence.DAILY, began)
+
+    def leave(reached: str) -> None:
+        if reached == step:
+            with write(engine) as connection:
+                delete_reader(connection, reader)
+
+    postbox.on = leave
+    assert send(MORNING) == expected
+    assert len(postbox.to(ADA)) == expected.sent
+    with read(engine) as connection:
+        assert subscriber_at(connection, ADA) is None
+    assert states(engine) == []
+    assert send(MORNING + DAY) == Sent()
 
 
 def test_an_odd_paper_keeps_nobody_else_from_their_digest(

@@ -176,12 +176,16 @@ def _send_all(
     rooms = searcher.rooms()
     waiting: list[_Mail] = []
     for each in taken:
+        if not each.due.subscriber.email.isascii():
+            # One from before addresses were held to ASCII; SMTP as it is spoken here has no others.
+            yield _refused(engine, each, 553, "5.1.3 an address in other letters", now())
+            continue
         try:
             mail = _composed(engine, place, composer, rooms, each, now())
         # An odd paper or address must not keep the others from their digests.
         except Exception as error:
             log.error("digest.broken", digest=each.id, error=repr(error), exc_info=True)
-            yield "put_off" if digests.put_off(engine, each, now(), repr(error)) else "refused"
+            yield _put_off(engine, each, repr(error), now())
             continue
         if mail is None:
             digests.note_empty(engine, each, now())
@@ -198,10 +202,11 @@ def _send_all(
                     done += 1
                     if outcome is not None:
                         yield outcome
-        except _Broken:
+        except _Ended as ended:
             # The others need another session.
             waiting.pop(0)
-            yield "unknown"
+            if ended.outcome is not None:
+                yield ended.outcome
         except (OSError, smtplib.SMTPException) as error:
             # Many servers end a session after some mails; one that takes none is away.
             if not done:
@@ -237,8 +242,12 @@ def _composed(
     return _Mail(taken, [paper.id for paper in digest.papers], message.as_bytes())
 
 
-class _Broken(Exception):
-    """A session that has come to its end with a digest, whose fate is noted."""
+class _Ended(Exception):
+    """A session that has come to its end with a digest, of which `outcome` is noted."""
+
+    def __init__(self, outcome: str | None) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
 
 
 def _send_one(
@@ -250,22 +259,25 @@ def _send_one(
 ) -> str | None:
     """What became of one digest; None where it is another process's, or its address has left.
 
-    Raises _Broken where the session has come to its end with it.
+    Raises _Ended where the session has come to its end with it.
 
-    An SMTPException or an OSError that it raises means that nothing of it was handed over.
+    An SMTPException or an OSError that it raises says nothing of this digest, and nothing of it was
+    handed over.
     """
     taken = mail.taken
     code, says = smtp.mail(server.bounces or server.sender)
     if code >= 400:
         # That is about us: all others would be refused the same.
         raise smtplib.SMTPSenderRefused(code, says, server.sender)
-    code, says = smtp.rcpt(taken.due.subscriber.email)
+    try:
+        code, says = smtp.rcpt(taken.due.subscriber.email)
+    except (OSError, smtplib.SMTPException) as error:
+        # A server that hangs up at one address must not keep the others from their digests.
+        raise _Ended(_put_off(engine, taken, f"hung up: {error!r}", now())) from error
     if code >= 400:
-        smtp.rset()
-        return _refused(engine, taken, code, says, now())
+        return _begun_anew(smtp, _refused(engine, taken, code, says, now()))
     if not digests.hand_over(engine, taken, mail.papers, now()):
-        smtp.rset()
-        return None
+        return _begun_anew(smtp, None)
     try:
         code, says = smtp.data(mail.content)
     except smtplib.SMTPDataError as error:
@@ -274,19 +286,31 @@ def _send_one(
     except (OSError, smtplib.SMTPException) as error:
         digests.note_unknown(engine, taken, now(), f"broke while it was handed over: {error!r}")
         log.error("digest.unknown", digest=taken.id, reason=repr(error))
-        raise _Broken from error
+        raise _Ended("unknown") from error
     if code >= 400:
         return _refused(engine, taken, code, says, now())
     digests.note_sent(engine, taken, now())
     return "sent"
 
 
+def _begun_anew(smtp: smtplib.SMTP, outcome: str | None) -> str | None:
+    """The outcome, where the session goes on with the next digest; else raises _Ended with it."""
+    try:
+        smtp.rset()
+    except (OSError, smtplib.SMTPException) as error:
+        raise _Ended(outcome) from error
+    return outcome
+
+
+def _put_off(engine: Engine, taken: Taken, reason: str, now: datetime) -> str:
+    return "put_off" if digests.put_off(engine, taken, now, reason) else "refused"
+
+
 def _refused(engine: Engine, taken: Taken, code: int, says: bytes | str, now: datetime) -> str:
     text = says.decode("utf-8", "replace") if isinstance(says, bytes) else says
     reason = f"{code} {' '.join(text.split())}"
     if code < 500:
-        is_later = digests.put_off(engine, taken, now, reason)
-        return "put_off" if is_later else "refused"
+        return _put_off(engine, taken, reason, now)
     suspended = digests.refuse(engine, taken, now, reason, for_good=is_for_good(code, text))
     log.warning("digest.refused", digest=taken.id, code=code, suspended=suspended)
     return "refused"

@@ -13,7 +13,7 @@ from paperround.readers import comments
 from paperround.readers.acts import acts_before
 from paperround.readers.queries import open_reports
 from paperround.readers.records import Authorship
-from paperround.web.api.cursors import next_address, read_number
+from paperround.web.api.cursors import dated, next_address, read_dated, read_number
 from paperround.web.api.readers import REFUSED, CommentId, Cursor, Key, Limit
 from paperround.web.api.shapes import PROBLEMS, CommentOut
 from paperround.web.api.submissions import BecauseAsked
@@ -89,9 +89,10 @@ class ReportedOut(BaseModel):
 
 
 class ReportsOut(BaseModel):
-    """The comments that wait, the longest waiting first, at most a hundred: the settled go."""
+    """A page of the comments that wait; `next` is the address of the following page, or null."""
 
     reports: list[ReportedOut]
+    next: str | None
 
 
 class ActOut(BaseModel):
@@ -178,19 +179,26 @@ def revoke(
 
 
 @router.get("/moderation/reports")
-def list_reports(site: SiteHere, reader: ReaderHere) -> ReportsOut:
-    """The comments that readers reported and nobody has settled."""
+def list_reports(
+    site: SiteHere, reader: ReaderHere, cursor: Cursor = None, limit: Limit = _PAGE
+) -> ReportsOut:
+    """The comments that readers reported and nobody has settled, the longest waiting first."""
     with read(site.engine) as connection:
-        found = open_reports(connection)
+        found = open_reports(connection, read_dated(cursor), limit + 1)
+    shown, follows = found[:limit], None
+    if len(found) > limit:
+        last = shown[-1]
+        follows = next_address("moderation/reports", dated(last.first_at, last.comment.id), limit)
     return ReportsOut(
+        next=follows,
         reports=[
             ReportedOut(
                 comment=CommentOut.of(each.comment, each.paper_key, reader),
                 reasons=list(each.reasons),
                 first_at=each.first_at,
             )
-            for each in found
-        ]
+            for each in shown
+        ],
     )
 
 

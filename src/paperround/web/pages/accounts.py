@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from paperround.clock import utc_now
 from paperround.db import read, write
 from paperround.errors import ForbiddenError, NotFoundError, PaperroundError, TooOftenError
+from paperround.log import get_logger
 from paperround.readers import accounts, limits
 from paperround.readers.links import find_link
 from paperround.readers.mail import mailing_of
@@ -19,9 +20,16 @@ from paperround.readers.sessions import end_session
 from paperround.web.failures import retry_headers
 from paperround.web.rendering import render
 from paperround.web.site import Site, SiteHere
-from paperround.web.visitors import client_address, drop_session, keep_session, who
+from paperround.web.visitors import (
+    client_address,
+    drop_session,
+    keep_session,
+    session_token,
+    who,
+)
 
 router = APIRouter()
+log = get_logger()
 
 Text = Annotated[str, Form(max_length=300)]
 Next = Annotated[str, Query(max_length=300)]
@@ -52,8 +60,11 @@ def sign_in(
             address=client_address(request),
             agent=request.headers.get("user-agent", ""),
             now=utc_now(),
+            held=session_token(request),
         )
     except PaperroundError as error:
+        # Not the name: people type their password there.
+        log.info("sign_in.refused", status=error.http_status)
         return _sign_in_page(request, site, next, error=error, name=name)
     response = RedirectResponse(local_path(next), status_code=303)
     keep_session(request, response, token)
@@ -199,6 +210,7 @@ def _sign_up(request: Request, site: Site, name: str, password: str, link: str |
         agent=request.headers.get("user-agent", ""),
         now=utc_now(),
         link=link,
+        held=session_token(request),
     )
     response = RedirectResponse("/me", status_code=303)
     keep_session(request, response, token)

@@ -17,6 +17,7 @@ from paperround.readers.records import Collection, Visibility
 from paperround.readers.submissions import MAX_BIBTEX, MAX_ENTRIES
 from paperround.web import citations, claims
 from paperround.web.api.cursors import dated, read_dated, read_number
+from paperround.web.feeds import alternates
 from paperround.web.rendering import render
 from paperround.web.site import Site, SiteHere
 from paperround.web.visitors import ReaderHere, who
@@ -239,6 +240,7 @@ def collection_page(
             "tallies": claims.tallies(connection, site),
             "voting": voting_on(request, connection, papers),
         }
+    where = f"/collections/{collection.key}"
     return render(
         request,
         "collection.html",
@@ -254,6 +256,7 @@ def collection_page(
         at=at,
         asked=paper[:200],
         bibtex=bibtex,
+        feeds=[] if collection.visibility is Visibility.PRIVATE else alternates(where),
         bibtex_action=f"/collections/{collection.key}/bibtex",
         max_bibtex=MAX_BIBTEX,
         max_entries=MAX_ENTRIES,

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Path
+from fastapi import APIRouter, Form, Path, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -15,6 +15,7 @@ from paperround.readers import comments as actions
 from paperround.readers.authorship import authorships_in, latest_confirmed
 from paperround.readers.queries import latest_acts, open_reports
 from paperround.readers.records import Comment
+from paperround.web.api.cursors import dated, read_dated
 from paperround.web.remarks import show
 from paperround.web.rendering import render
 from paperround.web.site import Site, SiteHere
@@ -23,6 +24,7 @@ from paperround.web.visitors import ReaderHere, who
 router = APIRouter()
 
 _AUTHORSHIPS = 50
+_REPORTS = 30
 
 # A little more than a comment may have, so that a long one is told how long it is.
 Text = Annotated[str, Form(max_length=20_000)]
@@ -127,19 +129,28 @@ def show_again(site: SiteHere, reader: ReaderHere, comment_id: CommentId) -> Res
 
 
 @router.get("/moderation")
-def moderation(request: Request, site: SiteHere) -> Response:
+def moderation(
+    request: Request,
+    site: SiteHere,
+    after: Annotated[str | None, Query(max_length=80)] = None,
+) -> Response:
     """What readers have reported, and what moderators and admins did."""
     with read(site.engine) as connection:
-        reports, acts = open_reports(connection), latest_acts(connection)
+        found = open_reports(connection, read_dated(after), _REPORTS + 1)
+        acts = latest_acts(connection)
         asked = authorships_in(connection, "asked", None, _AUTHORSHIPS)
         confirmed = latest_confirmed(connection, _AUTHORSHIPS)
-    reader = who(request).reader
+    reports, reader = found[:_REPORTS], who(request).reader
     return render(
         request,
         "moderation.html",
         is_secret=True,
         section="moderation",
         reports=[(reported, show(reported.comment, reader)) for reported in reports],
+        is_first=after is None,
+        follows=dated(reports[-1].first_at, reports[-1].comment.id)
+        if len(found) > _REPORTS
+        else "",
         acts=acts,
         asked=asked,
         confirmed=confirmed,

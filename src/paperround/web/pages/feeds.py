@@ -1,5 +1,6 @@
 """The feeds of the pages that list papers, and of a paper's comments."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -15,6 +16,7 @@ from paperround.discovery.feed import Feed, feed
 from paperround.discovery.periods import Period
 from paperround.discovery.search import MAX_QUERY_CHARACTERS, Mode
 from paperround.errors import NotFoundError, UsageError
+from paperround.readers.collections import find_collection, latest_in
 from paperround.readers.queries import newest_comments
 from paperround.readers.subjects import Kind, Subject, checked_subject
 from paperround.web import wording
@@ -137,6 +139,35 @@ def organisation(request: Request, site: SiteHere, organisation: str, form: str)
     where = f"/organisations/{found.key}"
     entries = tuple(paper_entry(paper) for paper in papers)
     return feed_response(request, site, Listing(found.name, where, where, entries), form)
+
+
+@router.get("/collections/{collection}.{form}")
+def collection(request: Request, site: SiteHere, collection: str, form: str) -> Response:
+    """What was put into a collection last. One that is somebody's own has no feed, for them too:
+    who reads feeds holds no session.
+    """
+    checked_form(form)
+    with read(site.engine) as connection:
+        found = find_collection(connection, collection, None)
+        last = latest_in(connection, found.id, MAX_ENTRIES)
+    where = f"/collections/{found.key}"
+    entries = tuple(replace(paper_entry(each.paper), at=each.at) for each in last)
+    listing = Listing(f"{found.name}, by {found.owner}", where, where, entries)
+    return feed_response(request, site, listing, form)
+
+
+@router.get("/runnable.{form}")
+def runnable(request: Request, site: SiteHere, form: str) -> Response:
+    """The papers that run, the newest first."""
+    checked_form(form)
+    with read(site.engine) as connection:
+        details = [paper_by_key(connection, key) for key in site.rooms_by_paper]
+    papers = [detail.paper for detail in details if detail is not None]
+    entries = sorted(map(paper_entry, papers), key=lambda entry: (entry.at, entry.path))
+    listing = Listing(
+        "Papers that run", "/runnable", "/runnable", tuple(reversed(entries))[:MAX_ENTRIES]
+    )
+    return feed_response(request, site, listing, form)
 
 
 @router.get("/papers/{key:path}/comments.{form}")

@@ -15,6 +15,7 @@ from paperround.readers.export import export_reader
 from paperround.readers.mail import mailing_of
 from paperround.readers.queries import (
     comments_of,
+    identities_of,
     papers_marked,
     papers_voted,
     sessions_of,
@@ -50,7 +51,7 @@ Text = Annotated[str, Form(max_length=300)]
 @router.get("/me")
 def me(request: Request, site: SiteHere, reader: ReaderHere) -> Response:
     """The reader's own page."""
-    return _page(request, site, reader)
+    return own_page(request, site, reader)
 
 
 @router.get("/me/export.json")
@@ -77,8 +78,8 @@ def change_password(
             site.engine, reader, old, new, session_id=session.id, now=utc_now()
         )
     except PaperroundError as error:
-        return _page(request, site, reader, at="password", error=error)
-    return _page(request, site, reader, at="password", done="Your password is the new one now.")
+        return own_page(request, site, reader, at="password", error=error)
+    return own_page(request, site, reader, at="password", done="Your password is the new one now.")
 
 
 @router.post("/me/email")
@@ -91,9 +92,9 @@ def change_email(
         accounts.confirm_password(site.engine, reader, password, utc_now())
         accounts.ask_for_email(site.engine, reader, email, mailing, now=utc_now())
     except PaperroundError as error:
-        return _page(request, site, reader, at="email", error=error)
-    done = "A link is on its way to that address. It counts once you have opened the link."
-    return _page(request, site, reader, at="email", done=done)
+        return own_page(request, site, reader, at="email", error=error)
+    done = "A link is on its way to that address. It counts once its button has been pressed."
+    return own_page(request, site, reader, at="email", done=done)
 
 
 @router.post("/me/sessions/end")
@@ -127,8 +128,8 @@ def make_token(
     try:
         token = add_token(site.engine, reader, name, scopes, days, utc_now())
     except PaperroundError as error:
-        return _page(request, site, reader, at="tokens", error=error)
-    return _page(request, site, reader, at="tokens", token=token)
+        return own_page(request, site, reader, at="tokens", error=error)
+    return own_page(request, site, reader, at="tokens", token=token)
 
 
 @router.post("/me/tokens/{token_id}/revoke")
@@ -151,14 +152,14 @@ def delete(
         with write(site.engine) as connection:
             accounts.delete_reader(connection, reader)
     except PaperroundError as error:
-        return _page(request, site, reader, at="delete", error=error)
+        return own_page(request, site, reader, at="delete", error=error)
     response = RedirectResponse("/", status_code=303)
     drop_session(request, response)
     response.headers["clear-site-data"] = '"cache"'
     return response
 
 
-def _page(
+def own_page(
     request: Request,
     site: Site,
     reader: Reader,
@@ -168,11 +169,12 @@ def _page(
     done: str = "",
     token: str = "",
 ) -> Response:
-    """The page; `at` names the form that `error` or `done` stands beside."""
+    """The reader's own page; `at` names the form that `error` or `done` stands beside."""
     visitor = who(request)
     with read(site.engine) as connection:
         sessions = sessions_of(connection, reader.id, utc_now() - IDLE)
         tokens = tokens_of(connection, reader.id)
+        identities = identities_of(connection, reader.id)
         comments = comments_of(connection, reader.id, None, _SHOWN)
         kept = [
             ("To read later", papers_marked(connection, reader.id, Mark.LATER, None, _SHOWN)),
@@ -190,6 +192,8 @@ def _page(
         reader=reader,
         sessions=sessions,
         tokens=tokens,
+        identities=identities,
+        provider=site.settings.oidc,
         token=token,
         scopes=_SCOPES,
         comments=comments,

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from paperround.catalogue.organisations import (
     Order,
+    count_papers,
     organisation_by_key,
     organisations,
     papers_of_organisation,
@@ -41,6 +42,7 @@ def all_of_them(
     """The organisations that papers name, the largest first or by name."""
     with read(site.engine) as connection:
         found = organisations(connection, order, read_sized(after), _ORGANISATIONS + 1)
+        n_named, n_papers = count_papers(connection)
     shown = found[:_ORGANISATIONS]
     return render(
         request,
@@ -48,6 +50,8 @@ def all_of_them(
         section="organisations",
         organisations=shown,
         order=order,
+        n_named=n_named,
+        n_papers=n_papers,
         follows=sized(shown[-1].n_papers, shown[-1].key) if len(found) > len(shown) else None,
     )
 

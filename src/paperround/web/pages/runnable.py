@@ -11,6 +11,7 @@ from paperround.db import read
 from paperround.runs.queries import ClaimSummary, Tally
 from paperround.runs.rooms import Room
 from paperround.web import claims
+from paperround.web.feeds import alternates
 from paperround.web.rendering import render
 from paperround.web.site import SiteHere
 
@@ -33,6 +34,7 @@ def runnable(request: Request, site: SiteHere) -> Response:
         "runnable.html",
         section="runnable",
         families=families,
+        feeds=alternates("/runnable"),
         broken=sorted(site.broken_rooms.items()),
     )
 
