@@ -12,6 +12,15 @@ pytestmark = pytest.mark.browser
 OpenPage = Callable[..., Page]
 AXE = Path(__file__).with_name("vendor") / "axe.min.js"
 PASSWORD = "kettle orbit mango 7"
+BOMBS = (
+    r"$\def\a{\b\b\b\b}\def\b{\c\c\c\c}\def\c{\d\d\d\d}\def\d{xxxx}\a\a\a\a\a\a\a\a\a\a$",
+    r"$\def\x{\x\x}\x$",
+    "$" + "{" * 900 + "x" + "}" * 900 + "$",
+    r"$\rule{9999em}{9999em}$",
+    r"$\raisebox{19em}{\text{ABOVE}}$",
+    r"$\rlap{\hspace{-19em}\text{BESIDE}}$",
+    r"$\href{javascript:alert(1)}{x}\includegraphics{http://tracker.example/x.png}$",
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +92,25 @@ def test_a_reader_s_day(open_page: OpenPage, own_server: tuple[str, str]) -> Non
     page.goto(f"{address}/papers/2606.00017")
     expect(page.locator(".remark math")).to_be_visible()
     page.get_by_role("link", name=re.compile("Answer or change")).first.click()
-    page.get_by_label("Your answer").fill("Because.")
+    page.get_by_label("Your answer").fill("\n\n".join(["Because.", *BOMBS]))
     page.get_by_role("button", name="Answer").click()
     expect(page.locator(".remark.depth-1")).to_have_text(re.compile("Because"))
+    # Whatever its formulas ask for, a comment stays in its place, and the page answers.
+    last = page.locator(".remark.depth-1 .math").last
+    expect(last).to_have_attribute("data-set", "")
+    box, place = page.locator(".remark.depth-1").bounding_box(), page.viewport_size
+    assert box is not None
+    assert place is not None
+    assert box["height"] < 6_000
+    assert page.evaluate("document.documentElement.scrollWidth") <= place["width"]
+    for word in ("ABOVE", "BESIDE"):
+        seen = page.get_by_text(word, exact=True).last.bounding_box()
+        assert seen is not None
+        shown = page.evaluate(
+            "([x, y]) => document.elementFromPoint(x, y)?.textContent ?? ''",
+            [seen["x"] + 1, seen["y"] + 1],
+        )
+        assert shown != word
     page.get_by_role("link", name="2606.00018").first.click()
     expect(page.get_by_role("heading", name="Named in comments on")).to_be_visible()
 

@@ -182,6 +182,40 @@ def test_a_report_waits_until_a_moderator_settles_it(
     )
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_reports_go_on_page_by_page_and_each_stands_once(
+    engine: Engine, add: AddReader, paper: AddPaper, at_once: bool
+) -> None:
+    ada, bo, one = add("ada"), add("bo"), paper()
+    said = [comments.add_comment(engine, ada, one, f"No. {n}", NOON) for n in range(7)]
+    for n, number in enumerate(reversed(said)):
+        at = NOON if at_once else NOON + timedelta(minutes=n)
+        comments.report_comment(engine, bo, number, "an advert", at)
+    found: list[int] = []
+    after = None
+    with read(engine) as connection:
+        while page := open_reports(connection, after, 3):
+            found += [each.comment.id for each in page]
+            after = (page[-1].first_at, page[-1].comment.id)
+    assert found == (said if at_once else said[::-1])
+
+
+@pytest.mark.parametrize("sign", ["\u202e", "\u2066", "\x00", "\x1b", "\x07"], ids=ascii)
+def test_a_reason_has_no_signs_that_cannot_be_seen(
+    engine: Engine, add: AddReader, paper: AddPaper, sign: str
+) -> None:
+    ada, bo, mod = add("ada"), add("bo"), add("mod", Role.MODERATOR)
+    said = comments.add_comment(engine, ada, paper(), "Buy my book", NOON)
+    with pytest.raises(UsageError):
+        comments.report_comment(engine, bo, said, f" {sign} ", NOON)
+    comments.report_comment(engine, bo, said, f"an\n{sign}advert", NOON)
+    with read(engine) as connection:
+        assert open_reports(connection, None, 1)[0].reasons == ("an advert",)
+    comments.hide_comment(engine, mod, said, f"an{sign}\tadvert", NOON)
+    with read(engine) as connection:
+        assert latest_acts(connection)[0].note == "an advert"
+
+
 def test_a_hidden_comment_is_for_its_author_and_moderators_and_counts_nothing(
     engine: Engine, add: AddReader, paper: AddPaper
 ) -> None:

@@ -4,20 +4,21 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, func, insert, select, text
 
 from paperround.catalogue.records import PaperId
+from paperround.catalogue.tables import PaperTable
 from paperround.db import Table, read, write
 from paperround.errors import UsageError
 from paperround.readers.accounts import delete_reader, suspend
-from paperround.readers.authorship import claim_authorship
-from paperround.readers.collections import add_collection, put_paper
+from paperround.readers.authorship import claim_authorship, decide
+from paperround.readers.collections import add_collection, hide_collection, put_paper
 from paperround.readers.comments import add_comment
 from paperround.readers.export import EXPORTED, OF_SUBSCRIBER, export_reader
-from paperround.readers.queries import tokens_of
-from paperround.readers.records import Mark, Reader
+from paperround.readers.queries import latest_acts, tokens_of
+from paperround.readers.records import Mark, Reader, Visibility
 from paperround.readers.submissions import submit_address
-from paperround.readers.tables import ReaderTable, SubscriberTable
+from paperround.readers.tables import CommentTable, ReaderTable, SubscriberTable, VoteTable
 from paperround.readers.tokens import (
     MAX_TOKENS,
     PREFIX,
@@ -142,6 +143,62 @@ def test_the_export_has_what_a_reader_gave_and_no_secret(
     assert "argon2" not in str(found)
     assert "sha256" not in str(found)
     assert token not in str(found)
+
+
+def test_ten_thousand_votes_and_comments_are_exported_and_deleted_whole(
+    engine: Engine, add: AddReader, paper: AddPaper
+) -> None:
+    ada, bo, one = add("ada"), add("bo"), paper()
+    n = 10_000
+    with write(engine) as connection:
+        fields = {"title": "x", "title_text": "x", "title_key": "x", "abstract": ""}
+        fields |= {"abstract_text": "", "authors": [], "categories": []}
+        times = {"added_at": NOON, "updated_at": NOON}
+        papers = [{"key": f"x{k}", **fields, **times} for k in range(n)]
+        connection.execute(insert(PaperTable), papers)
+        ids = connection.scalars(select(PaperTable.id).where(PaperTable.id != one)).all()
+        votes = [{"reader_id": ada.id, "paper_id": k, "at": NOON} for k in ids]
+        connection.execute(insert(VoteTable), votes)
+        said = {"paper_id": one, "reader_id": ada.id, "created_at": NOON}
+        remarks = [{**said, "text": f"No. {k}"} for k in range(n)]
+        connection.execute(insert(CommentTable), remarks)
+        first = connection.scalar(select(func.min(CommentTable.id)))
+    add_comment(engine, bo, one, "Why?", NOON, parent_id=first)
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    with read(engine) as connection:
+        found = export_reader(connection, ada)
+    assert (len(found["votes"]), len(found["comments"])) == (n, n)
+    assert found["votes"][-1] == {"paper": f"x{n - 1}", "at": "2026-07-01T12:00:00+00:00"}
+    # As many as there are tables, not as there are rows.
+    assert len(statements) < 40
+    with write(engine) as connection:
+        delete_reader(connection, ada)
+        left = connection.execute(select(CommentTable.reader_id, CommentTable.text)).all()
+        assert connection.scalar(select(func.count()).select_from(VoteTable)) == 0
+    # The one that was answered leaves its place.
+    assert [tuple(row) for row in left] == [(None, ""), (bo.id, "Why?")]
+
+
+def test_the_log_of_moderators_forgets_a_name_wherever_it_stands(
+    engine: Engine, add: AddReader, paper: AddPaper
+) -> None:
+    ada, adam, mod = add("ada"), add("adam"), add("mod", Role.MODERATOR)
+    paper(authors=["Ada Ay of ada", "Bo"])
+    for reader, author in ((ada, "Ada Ay of ada"), (adam, "Bo")):
+        asked = claim_authorship(engine, reader, "2606.00001", author, "my page", NOON)
+        decide(engine, mod, asked, "confirmed", "known", NOON)
+        shelf = add_collection(engine, reader, "x", NOON, visibility=Visibility.PUBLIC)
+        hide_collection(engine, mod, shelf.key, "an advert", NOON)
+        with write(engine) as connection:
+            suspend(connection, reader, mod, NOON, "spam")
+    with write(engine) as connection:
+        delete_reader(connection, ada)
+        said = [act.on for act in latest_acts(connection)]
+    assert [on for on in said if on.startswith("ada ") or on.endswith(" of ada")] == []
+    assert "a former reader as Ada Ay of ada of 2606.00001" in said
+    assert "adam as Bo of 2606.00001" in said
+    assert sum(on.endswith("a former reader") for on in said) == 2
 
 
 def test_nothing_that_refers_to_a_reader_is_left_of_one(

@@ -105,6 +105,35 @@ def test_over_https_the_cookies_are_secure_and_of_this_host_alone(
     assert not any(part.startswith("domain") for part in attributes)
 
 
+def test_whoever_came_by_https_comes_by_nothing_else_for_a_year(
+    public: Callable[..., TestClient], client: TestClient
+) -> None:
+    for path in ("/", "/nowhere", "/static/site.css", "/api/v1/papers"):
+        answer = public().get(path)
+        assert answer.headers["strict-transport-security"] == "max-age=31536000", path
+        assert "access-control-allow-origin" not in answer.headers
+        # A place on one's own machine has no https to promise.
+        assert "strict-transport-security" not in client.get(path).headers, path
+
+
+def test_signing_in_and_what_is_refused_is_logged_without_a_name_or_a_secret(
+    sign_in: SignIn, visit: Visit, submit: Submit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ada = sign_in("ada")
+    said = capsys.readouterr().err
+    assert "session.began" in said
+    assert "reader=" in said
+    somebody = visit()
+    submit(somebody, "/sign-in", "/sign-in", name="ada", password="not this one")
+    somebody.get(f"/password/{'s' * 43}")
+    ada.get("/admin")
+    said = capsys.readouterr().err
+    assert "sign_in.refused" in said
+    assert "GET /admin" in said
+    for secret in ("ada", "not this one", "s" * 43):
+        assert secret not in said
+
+
 def test_without_https_a_cookie_is_out_of_scripts_reach_all_the_same(
     client: TestClient, submit: Submit
 ) -> None:

@@ -39,6 +39,7 @@ LISTINGS = (
     "/categories/cs.CL.{form}",
     "/authors/Ada%20Ay.{form}",
     "/papers/2606.00003/comments.{form}",
+    "/runnable.{form}",
 )
 ATOM = "{http://www.w3.org/2005/Atom}"
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)")
@@ -139,6 +140,30 @@ def test_a_feed_holds_what_its_page_lists(client: TestClient) -> None:
     assert len(author["items"][0]["authors"]) == 20
     found = json.loads(client.get("/search.json", params={"q": "diffusion", "mode": "words"}).text)
     assert [item["title"] for item in found["items"]] == ["Diffusion of languages"]
+
+
+def test_a_collection_has_a_feed_of_what_came_into_it_last_unless_it_is_somebody_s_own(
+    client: TestClient, sign_in: SignIn, submit: Submit
+) -> None:
+    ada = sign_in("ada")
+    made = submit(ada, "/collections", "/collections", name="Mine", visibility="public")
+    page = made.headers["location"]
+    for key in ("2606.00011", "2606.00012"):
+        submit(ada, page, f"{page}/papers", paper=key, place="1")
+    for form in FORMS:
+        answer = client.get(f"{page}.{form}")
+        assert answer.headers["content-type"].partition(";")[0] == MEDIA_TYPES[form]
+        assert "Mine, by ada" in answer.text
+    check_atom(ElementTree.fromstring(client.get(f"{page}.atom").text))
+    check_rss(ElementTree.fromstring(client.get(f"{page}.rss").text))
+    feed = json.loads(client.get(f"{page}.json").text)
+    check_json(feed)
+    assert [item["url"][-10:] for item in feed["items"]] == ["2606.00012", "2606.00011"]
+    assert f'href="{page}.atom"' in client.get(page).text
+    submit(ada, page, f"{page}/edit", name="Mine", visibility="private")
+    for somebody in (client, ada):
+        assert somebody.get(f"{page}.atom").status_code == 404
+    assert f"{page}.atom" not in ada.get(page).text
 
 
 def test_what_a_paper_says_stays_text(client: TestClient) -> None:

@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import html
 import json
+import re
 import secrets
 import threading
 import time
@@ -14,14 +16,22 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
+from httpx2 import Response
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey
 from pydantic import SecretStr
 
+from paperround.clock import utc_now
+from paperround.db import write
+from paperround.readers.accounts import add_reader
+from paperround.readers.secrets import hash_password
 from paperround.settings import OpenIdProvider, Settings
 from paperround.web.app import create_app
 
 BACK = "https://papers.example/sign-in/oidc/back"
+PASSWORD = "kettle orbit mango 7"
+
+Submit = Callable[..., Response]
 
 
 class Provider:
@@ -166,6 +176,79 @@ def test_somebody_new_gets_an_account_and_somebody_known_gets_in(
     again.get(go_there(again))
     assert "<h1>Ada-Lovelace</h1>" in again.get("/me").text
     assert again.get("/me/export.json").json()["identities"][0]["subject"] == "4711"
+
+
+@pytest.fixture
+def ada(site: Open, submit: Submit) -> TestClient:
+    """A reader with a password, signed in."""
+    client = site()
+    with write(client.app.state.site.engine) as connection:  # type: ignore[attr-defined]
+        add_reader(connection, "ada", utc_now(), password=hash_password(PASSWORD))
+    submit(client, "/sign-in", "/sign-in", name="ada", password=PASSWORD)
+    return client
+
+
+def provider_address(page: str) -> str:
+    found = re.search(r'href="(http://127\.0\.0\.1:\d+/authorize\?[^"]+)"', page)
+    assert found is not None
+    return html.unescape(found[1])
+
+
+def test_a_reader_goes_by_an_identity_as_well_once_they_have_asked_for_it(
+    site: Open, ada: TestClient, submit: Submit
+) -> None:
+    wrong = submit(ada, "/me", "/me/identities", password="not this one")
+    assert (wrong.status_code, "not your password" in wrong.text) == (401, True)
+    page = submit(ada, "/me", "/me/identities", password=PASSWORD)
+    # No redirect: the policy of pages lets no form lead elsewhere, not in two steps either.
+    assert page.status_code == 200
+    assert "form-action 'self'" in page.headers["content-security-policy"]
+    with httpx2.Client() as browser:
+        back = browser.get(provider_address(page.text)).headers["location"]
+    done = ada.get(back)
+    assert (done.status_code, done.headers["location"]) == (303, "/me#identities")
+    assert "4711 at 127.0.0.1" in ada.get("/me").text
+    other = site()
+    other.get(go_there(other))
+    assert "<h1>ada</h1>" in other.get("/me").text
+    (end,) = re.findall(r'action="(/me/identities/[0-9a-f]+/end)"', other.get("/me").text)
+    assert submit(other, "/me", end).status_code == 303
+    # Whoever signs in by it now is somebody new.
+    third = site()
+    third.get(go_there(third))
+    assert "<h1>Ada-Lovelace</h1>" in third.get("/me").text
+
+
+def test_coming_back_joins_nobody_who_has_not_asked_for_it(site: Open, ada: TestClient) -> None:
+    # As a page elsewhere could make her browser do, signed in at the provider as somebody else.
+    done = ada.get(go_there(ada))
+    assert done.status_code == 303
+    assert "<h1>Ada-Lovelace</h1>" in ada.get("/me").text
+    other = site()
+    other.get(go_there(other))
+    assert "<h1>ada</h1>" not in other.get("/me").text
+
+
+def test_an_identity_is_joined_to_who_asked_and_to_nobody_who_signed_in_meanwhile(
+    site: Open, ada: TestClient, submit: Submit
+) -> None:
+    page = submit(ada, "/me", "/me/identities", password=PASSWORD)
+    with write(ada.app.state.site.engine) as connection:  # type: ignore[attr-defined]
+        add_reader(connection, "bo", utc_now(), password=hash_password(PASSWORD))
+    submit(ada, "/me", "/sign-out")
+    submit(ada, "/sign-in", "/sign-in", name="bo", password=PASSWORD)
+    with httpx2.Client() as browser:
+        back = browser.get(provider_address(page.text)).headers["location"]
+    assert ada.get(back).status_code == 403
+    assert "4711" not in ada.get("/me").text
+
+
+@pytest.mark.parametrize("site_of_asker", ["cross-site", "same-site"])
+def test_a_page_elsewhere_begins_no_session_here(site: Open, site_of_asker: str) -> None:
+    headers = {"Sec-Fetch-Site": site_of_asker}
+    led = site().get("/sign-in/oidc?next=/runs", headers=headers)
+    assert (led.status_code, led.headers["location"]) == (303, "/sign-in?next=%2Fruns")
+    assert "set-cookie" not in led.headers
 
 
 def test_an_answer_is_good_once_and_in_the_browser_that_began(site: Open) -> None:

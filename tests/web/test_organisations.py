@@ -6,9 +6,12 @@ from datetime import date
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from paperround.catalogue.actions import import_records
 from paperround.catalogue.records import PaperRecord
+from paperround.catalogue.tables import PaperTable
+from paperround.db import write
 
 
 @pytest.fixture
@@ -41,6 +44,23 @@ def test_an_organisation_has_its_papers_on_two_pages(client: TestClient, lab: st
     # What stands in quotes in a query has none inside.
     assert "/search?q=org%3A%22The%20Lab%22" in first
     assert client.get("/organisations/nowhere").status_code == 404
+
+
+def test_the_list_says_how_few_papers_name_one_where_they_are_few(
+    client: TestClient, request: pytest.FixtureRequest
+) -> None:
+    few = client.get("/organisations").text
+    assert "1 of 43 papers here names one." in few
+    request.getfixturevalue("lab")
+    # 41 of 83, and then one more than half.
+    assert "41 of 83 papers here name one." in client.get("/organisations").text
+    with write(client.app.state.site.engine) as connection:  # type: ignore[attr-defined]
+        connection.execute(
+            update(PaperTable)
+            .where(PaperTable.key == "2606.00003")
+            .values(organisation="X", organisation_key="x")
+        )
+    assert "name one." not in client.get("/organisations").text
 
 
 def test_the_list_leads_to_them_and_a_name_is_no_markup(client: TestClient, lab: str) -> None:

@@ -1,17 +1,21 @@
 """Handing papers in, saying that one is an author, in the browser and by the API."""
 
+import html
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
+from paperround.catalogue.queries import paper_by_key
 from paperround.clock import utc_now
-from paperround.db import read
-from paperround.readers.queries import reader_by_name
+from paperround.db import read, write
+from paperround.readers.accounts import add_reader
+from paperround.readers.comments import add_comment, report_comment
+from paperround.readers.queries import reader_by_id, reader_by_name
 from paperround.readers.receiving import work_on_next
 from paperround.readers.tokens import Scope, add_token
 from paperround.runs.rights import Role
@@ -214,6 +218,39 @@ def test_authorship_by_the_api(api: Callable[..., TestClient], client: TestClien
     assert mo.delete(where).status_code == 404
     assert ada.delete(where).status_code == 204
     assert ada.get("/api/v1/me/authorships").json()["authorships"] == []
+
+
+def test_reports_go_on_by_cursor_and_by_pages(
+    app: FastAPI, api: Callable[..., TestClient], sign_in: SignIn
+) -> None:
+    mod = api("mod", role=Role.MODERATOR)
+    boss = sign_in("boss", Role.MODERATOR)
+    engine, now = app.state.site.engine, utc_now()
+    with write(engine) as connection:
+        ids = [add_reader(connection, f"reader-{n}", now) for n in range(3)]
+        readers = [reader_by_id(connection, number) for number in ids]
+        detail = paper_by_key(connection, "2606.00003")
+    ada, *others = [reader for reader in readers if reader is not None]
+    assert detail is not None
+    for n in range(32):
+        late = now + timedelta(hours=n)
+        said = add_comment(engine, ada, detail.paper.id, f"Comment {n}", late)
+        for other in others:
+            report_comment(engine, other, said, "an advert", late)
+    found: list[int] = []
+    address = "/api/v1/moderation/reports?limit=5"
+    while address:
+        page = mod.get(address).json()
+        found += [each["comment"]["id"] for each in page["reports"]]
+        address = page["next"]
+    assert (len(found), found) == (32, sorted(found))
+    assert mod.get("/api/v1/moderation/reports?cursor=yesterday").status_code == 400
+    first = boss.get("/moderation").text
+    follows = re.search(r'href="(/moderation\?after=[^"]+)"', first)
+    assert follows is not None
+    second = boss.get(html.unescape(follows[1])).text
+    assert ("Comment 0<" in first, "Comment 31<" in first) == (True, False)
+    assert ("Comment 0<" in second, "Comment 31<" in second) == (False, True)
 
 
 def test_a_moderator_s_program_hides_and_shows_a_comment(

@@ -145,16 +145,29 @@ def test_looking_at_the_end_ends_nothing_and_its_button_does(
     assert EMAIL not in subscribed.get(stop).text
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/x-www-form-urlencoded", b"List-Unsubscribe=One-Click"),
+        (
+            "multipart/form-data; boundary=B",
+            b'--B\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\n'
+            b"One-Click\r\n--B--\r\n",
+        ),
+    ],
+    ids=["form", "multipart"],
+)
 def test_a_mail_program_unsubscribes_without_cookies_keys_or_redirects(
-    app: FastAPI, subscribed: TestClient, visit: Visit
+    app: FastAPI, subscribed: TestClient, visit: Visit, kind: str, body: bytes
 ) -> None:
     _, stop = paths(app)
     program = visit(host="192.0.2.77")
-    done = program.post(
-        stop,
-        content=b"List-Unsubscribe=One-Click",
-        headers={"content-type": "application/x-www-form-urlencoded"},
-    )
+    # What fetches a link before somebody presses it ends nothing, whatever it says that it is.
+    for purpose in ({"Purpose": "prefetch"}, {"Sec-Purpose": "prefetch"}, {}):
+        assert program.get(stop, headers=purpose).status_code == 200
+    assert program.request("OPTIONS", stop).status_code == 405
+    assert held(app) != []
+    done = program.post(stop, content=body, headers={"content-type": kind})
     assert (done.status_code, held(app)) == (200, [])
     assert "location" not in done.headers
 

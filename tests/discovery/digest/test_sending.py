@@ -541,7 +541,7 @@ def test_over_changes_of_clocks_and_leap_days_each_date_has_one_digest_with_its_
     for n in range(5):
         day = first + n * DAY
         paper(f"Of {day}", day=day, added_at=datetime.combine(day, datetime.min.time(), UTC))
-    outcomes = [send(begins + timedelta(minutes=30 * n)) for n in range(48 * 5)]
+    outcomes = [send(begins + timedelta(hours=n)) for n in range(24 * 5)]
     texts = [text_of(message) for message in postbox.to(ADA)]
     assert sum(done.sent for done in outcomes) == len(texts)
     told = [[n for n in range(5) if f"Of {first + n * DAY}" in text] for text in texts]

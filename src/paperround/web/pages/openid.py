@@ -8,6 +8,7 @@ could send their browser there, signed in as somebody else, and its writer had a
 import json
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query
 from starlette.requests import Request
@@ -53,7 +54,12 @@ def there(
     site: SiteHere,
     next: Annotated[str, Query(max_length=300)] = "/",
 ) -> Response:
-    """Sends the browser to the provider; what it must bring back is kept in a cookie."""
+    """Sends the browser to the provider; what it must bring back is kept in a cookie.
+
+    A page elsewhere begins no session here: who comes from one presses the button first.
+    """
+    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        return RedirectResponse(f"/sign-in?{urlencode({'next': local_path(next)})}", 303)
     try:
         begun = begin(_provider(site), site.discovery, _back(site))
     except SignInError as error:
