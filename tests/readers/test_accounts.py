@@ -4,7 +4,6 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -26,7 +25,6 @@ from paperround.readers.links import find_link, first_admin_link, new_link
 from paperround.readers.mail import Mailing
 from paperround.readers.queries import (
     all_readers,
-    identities_of,
     reader_by_name,
     sessions_of,
 )
@@ -41,7 +39,6 @@ from paperround.settings import MailServer
 AddReader = Callable[..., Reader]
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 PASSWORD = "kettle orbit mango 7"
-ISSUER = "https://id.example"
 MAILING = Mailing(MailServer(host="localhost", sender="p@papers.example"), "https://papers.example")
 
 
@@ -74,6 +71,31 @@ def test_a_name_in_other_letters_is_the_same_name(engine: Engine) -> None:
     sign_up(engine, "ada")
     with pytest.raises(UsageError, match="somebody is called 'ADA' already"):
         sign_up(engine, "ADA")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        # A letter that looks like another, signs that cannot be seen, that turn the words around.
+        *("аda", "ada\u202eda", "ad\u200ba", "ada\u0301", "ａｄａ", "ada\u00a0bo"),
+        *(
+            "ada bo",
+            "<b>",
+            "ada@lab.example",
+            "a",
+            "-ada",
+            "ada.",
+            "a" * 41,
+            "",
+            "../ada",
+            "ada\r\nx: y",
+        ),
+    ],
+    ids=ascii,
+)
+def test_a_name_that_could_be_taken_for_another_is_refused(engine: Engine, name: str) -> None:
+    with pytest.raises(UsageError):
+        sign_up(engine, name)
 
 
 @given(st.text(max_size=50))
@@ -451,46 +473,3 @@ def test_the_last_admin_stays_one(engine: Engine, add: AddReader) -> None:
     with write(engine) as connection:
         accounts.set_role(connection, other, Role.ADMIN, NOON, by=admin)
         accounts.delete_reader(connection, admin)
-
-
-def test_somebody_known_elsewhere_gets_one_account(engine: Engine, add: AddReader) -> None:
-    add("ada")
-
-    def come(subject: str, name: str, *, may: bool = True) -> str | None:
-        token = accounts.sign_in_as(
-            engine, ISSUER, subject, wanted_name=name, may_sign_up=may, agent="", now=NOON
-        )
-        return who_holds(engine, token)
-
-    with pytest.raises(ForbiddenError):
-        come("1", "Ada", may=False)
-    # The name is taken; the account of that name stays its owner's.
-    assert come("1", "Ada") == "Ada-2"
-    assert come("1", "renamed", may=False) == "Ada-2"
-    assert come("2", "Дарья <b>") not in (None, "ada", "Ada-2")
-    bo = add("bo")
-    for _ in range(2):
-        accounts.join_identity(engine, bo, ISSUER, "3", NOON)
-    assert come("3", "bo", may=False) == "bo"
-    with pytest.raises(UsageError):
-        accounts.join_identity(engine, bo, ISSUER, "1", NOON)
-
-
-def test_an_identity_is_ended_by_its_reader_unless_it_is_their_last_way_in(
-    engine: Engine, add: AddReader
-) -> None:
-    ada, eve = add("ada"), add("eve")
-    accounts.join_identity(engine, ada, ISSUER, "1", NOON)
-    with read(engine) as connection:
-        (held,) = identities_of(connection, ada.id)
-    with pytest.raises(NotFoundError):
-        accounts.end_identity(engine, eve, held.id)
-    with pytest.raises(UsageError, match="choose a password first"):
-        accounts.end_identity(engine, replace(ada, has_password=False), held.id)
-    accounts.end_identity(engine, ada, held.id)
-    with read(engine) as connection:
-        assert identities_of(connection, ada.id) == []
-    with pytest.raises(ForbiddenError):
-        accounts.sign_in_as(
-            engine, ISSUER, "1", wanted_name="x", may_sign_up=False, agent="", now=NOON
-        )

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, func, select
 from paperround.db import read, write
 from paperround.errors import NotFoundError, PaperroundError, UsageError
 from paperround.readers import accounts
+from paperround.readers.identities import sign_in_as
 from paperround.readers.links import new_link
 from paperround.readers.mail import Mailing
 from paperround.readers.queries import reader_by_id, sessions_of
@@ -152,7 +153,7 @@ def test_a_browser_that_signs_in_again_has_one_session(engine: Engine, add: AddR
     second = accounts.sign_in(engine, "ada", PASSWORD, held=first, **FROM)  # type: ignore[arg-type]
     elsewhere = accounts.sign_in(engine, "ada", PASSWORD, **FROM)  # type: ignore[arg-type]
     third = accounts.sign_in(engine, "bo", PASSWORD, held=second, **FROM)  # type: ignore[arg-type]
-    joined = accounts.sign_in_as(
+    joined = sign_in_as(
         engine,
         "https://id.example",
         "1",

@@ -11,6 +11,7 @@ from httpx2 import Response
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, text
+from structlog.testing import capture_logs
 
 from paperround.clock import utc_now
 from paperround.db import open_database, read, write
@@ -117,21 +118,20 @@ def test_whoever_came_by_https_comes_by_nothing_else_for_a_year(
 
 
 def test_signing_in_and_what_is_refused_is_logged_without_a_name_or_a_secret(
-    sign_in: SignIn, visit: Visit, submit: Submit, capsys: pytest.CaptureFixture[str]
+    sign_in: SignIn, visit: Visit, submit: Submit
 ) -> None:
-    ada = sign_in("ada")
-    said = capsys.readouterr().err
-    assert "session.began" in said
-    assert "reader=" in said
-    somebody = visit()
-    submit(somebody, "/sign-in", "/sign-in", name="ada", password="not this one")
-    somebody.get(f"/password/{'s' * 43}")
-    ada.get("/admin")
-    said = capsys.readouterr().err
-    assert "sign_in.refused" in said
-    assert "GET /admin" in said
+    with capture_logs() as logged:
+        ada = sign_in("ada")
+        somebody = visit()
+        submit(somebody, "/sign-in", "/sign-in", name="ada", password="not this one")
+        somebody.get(f"/password/{'s' * 43}")
+        ada.get("/admin")
+    said = {entry["event"]: entry for entry in logged}
+    assert said["session.began"]["reader"] == 1
+    assert said["sign_in.refused"]["status"] == 401
+    assert said["request.refused"]["route"] == "GET /admin"
     for secret in ("ada", "not this one", "s" * 43):
-        assert secret not in said
+        assert secret not in str(logged)
 
 
 def test_without_https_a_cookie_is_out_of_scripts_reach_all_the_same(

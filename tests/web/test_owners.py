@@ -13,10 +13,10 @@ from sqlalchemy import Engine, select, text, update
 from paperround.catalogue.queries import paper_by_key
 from paperround.clock import utc_now
 from paperround.db import Table, read, write
-from paperround.readers.accounts import join_identity
 from paperround.readers.authorship import claim_authorship
 from paperround.readers.collections import add_collection, put_paper
 from paperround.readers.comments import add_comment
+from paperround.readers.identities import join_identity
 from paperround.readers.queries import identities_of, reader_by_name, tokens_of
 from paperround.readers.records import Reader
 from paperround.readers.sessions import begin_session, find_session

@@ -4,9 +4,16 @@ import re
 from collections.abc import Callable
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
+from sqlalchemy import insert, select
 
+from paperround.catalogue.tables import PaperTable
+from paperround.clock import utc_now
+from paperround.db import write
+from paperround.readers.queries import reader_by_name
+from paperround.readers.tables import CommentTable, MarkTable
 from paperround.runs.rights import Role
 
 Submit = Callable[..., Response]
@@ -152,6 +159,20 @@ def test_a_comment_that_is_refused_is_not_lost(sign_in: SignIn, submit: Submit) 
     assert "at most 5,000 characters" in refused.text
 
 
+def test_a_comment_of_ten_megabytes_is_refused_before_it_is_read(
+    client: TestClient, sign_in: SignIn, submit: Submit
+) -> None:
+    ada = sign_in("ada")
+    for text in ("x" * 10_000_000, "x" * 30_000):
+        done = submit(ada, PAPER, f"{PAPER}/comments", text=text)
+        assert done.status_code == 400
+        assert len(done.content) < 100_000
+    assert "at most" in done.text
+    said = ada.post(f"/api/v1{PAPER}/comments", json={"text": "x" * 10_000_000})
+    assert (said.status_code, "at most 65536 bytes" in said.text) == (400, True)
+    assert "Nobody has commented" in client.get(PAPER).text
+
+
 def test_a_comment_is_changed_and_taken_back_on_its_page(
     client: TestClient, sign_in: SignIn, submit: Submit
 ) -> None:
@@ -192,6 +213,36 @@ def test_moderators_see_reports_hide_with_a_reason_and_are_written_down(
     assert "Hidden by a moderator: An advert." in ada.get(page).text
     submit(mod, page, f"{page}/show")
     assert "Buy my book" in client.get(PAPER).text
+
+
+def test_all_that_a_reader_keeps_is_on_pages_of_its_own(
+    app: FastAPI, sign_in: SignIn, submit: Submit
+) -> None:
+    ada = sign_in("ada")
+    for name in ("later", "voted", "read", "not-for-me"):
+        assert "No papers so far." in ada.get(f"/me/papers/{name}").text
+    assert "None so far." in ada.get("/me/comments").text
+    assert ada.get("/me/papers/other").status_code == 404
+    with write(app.state.site.engine) as connection:
+        reader = reader_by_name(connection, "ada")
+        assert reader is not None
+        ids = list(connection.scalars(select(PaperTable.id)))
+        said = {"reader_id": reader.id, "paper_id": ids[0], "created_at": utc_now()}
+        connection.execute(insert(CommentTable), [{**said, "text": f"No. {n}."} for n in range(70)])
+        marked = {"reader_id": reader.id, "at": utc_now()}
+        marks = [{**marked, "paper_id": i, "mark": "read"} for i in ids]
+        connection.execute(insert(MarkTable), marks)
+    own = ada.get("/me").text
+    assert ('href="/me/papers/read"' in own, 'href="/me/papers/later"' in own) == (True, False)
+    assert 'href="/me/comments"' in own
+    assert ada.get("/me/papers/read").text.count("data-entry") == len(ids) == 43
+    first = ada.get("/me/comments").text
+    follows = re.search(r'href="(/me/comments\?after=\d+)"', first)
+    assert follows is not None
+    second = ada.get(follows[1]).text
+    assert ("No. 69." in first, "No. 10." in first, "No. 9." in first) == (True, True, False)
+    assert ("No. 9." in second, "No. 0." in second, "No. 10." in second) == (True, True, False)
+    assert 'rel="next"' not in second
 
 
 def test_a_token_is_made_shown_once_and_revoked_on_the_own_page(

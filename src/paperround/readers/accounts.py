@@ -13,7 +13,7 @@ from paperround.readers.acts import forget_name, record_act
 from paperround.readers.comments import take_back_all
 from paperround.readers.links import forget_links, new_link, use_link
 from paperround.readers.mail import Mailing, put_in_outbox
-from paperround.readers.queries import identities_of, reader_by_id, reader_by_name
+from paperround.readers.queries import reader_by_id, reader_by_name
 from paperround.readers.records import Purpose, Reader
 from paperround.readers.secrets import check_password, hash_password, is_outdated, is_password
 from paperround.readers.sessions import begin_session, end_sessions
@@ -24,7 +24,6 @@ from paperround.readers.subscriptions import (
 )
 from paperround.readers.tables import (
     ApiTokenTable,
-    IdentityTable,
     LinkTable,
     OutboxTable,
     ReaderTable,
@@ -174,73 +173,6 @@ def sign_in(
                 update(ReaderTable).where(ReaderTable.id == row.id).values(password=fresh)
             )
         return begin_session(connection, row.id, agent, now, held)
-
-
-def sign_in_as(
-    engine: Engine,
-    issuer: str,
-    subject: str,
-    *,
-    wanted_name: str,
-    may_sign_up: bool,
-    agent: str,
-    now: datetime,
-    held: str | None = None,
-) -> str:
-    """The token of a session for whoever a provider of OpenID Connect says it is.
-
-    Somebody known is signed in, somebody unknown gets an account where they may sign up; an account
-    is never found by an address of mail, which a provider may not have checked. `held` is the token
-    of a session that the browser has already: it ends. Raises ForbiddenError where they may not.
-    """
-    with write(engine) as connection:
-        known = connection.execute(
-            select(IdentityTable.reader_id, ReaderTable.suspended_at)
-            .join(ReaderTable, ReaderTable.id == IdentityTable.reader_id)
-            .where(IdentityTable.issuer == issuer, IdentityTable.subject == subject)
-        ).one_or_none()
-        if known is not None:
-            if known.suspended_at is not None:
-                raise ForbiddenError("this account is suspended; ask whoever runs this place")
-            return begin_session(connection, known.reader_id, agent, now, held)
-        if not may_sign_up:
-            raise ForbiddenError("nobody here goes by that identity, and sign-up is not open")
-        reader_id = add_reader(connection, _free_name(connection, wanted_name), now)
-        _add_identity(connection, issuer, subject, reader_id, now)
-        return begin_session(connection, reader_id, agent, now, held)
-
-
-def join_identity(engine: Engine, reader: Reader, issuer: str, subject: str, now: datetime) -> None:
-    """Lets a reader sign in by a provider of OpenID Connect as well, as they have asked for.
-
-    Raises UsageError where that identity is somebody else's here.
-    """
-    with write(engine) as connection:
-        holder = connection.scalar(
-            select(IdentityTable.reader_id).where(
-                IdentityTable.issuer == issuer, IdentityTable.subject == subject
-            )
-        )
-        if holder not in (None, reader.id):
-            raise UsageError("that identity belongs to another reader here")
-        if holder is None:
-            _add_identity(connection, issuer, subject, reader.id, now)
-
-
-def end_identity(engine: Engine, reader: Reader, identity: str) -> None:
-    """Signs the reader in by that identity no more. NotFoundError where they have none of that id.
-
-    Raises UsageError for the last way in of a reader without a password.
-    """
-    with write(engine) as connection:
-        held = {each.id: each for each in identities_of(connection, reader.id)}
-        if identity not in held:
-            raise NotFoundError("you do not go by that identity")
-        if len(held) == 1 and not reader.has_password:
-            raise UsageError("choose a password first: you have no other way in")
-        issuer, subject = held[identity].issuer, held[identity].subject
-        this = (IdentityTable.issuer == issuer) & (IdentityTable.subject == subject)
-        connection.execute(delete(IdentityTable).where(this))
 
 
 def change_password(
@@ -426,14 +358,15 @@ def delete_reader(connection: Connection, reader: Reader) -> None:
     connection.execute(delete(ReaderTable).where(ReaderTable.id == reader.id))
 
 
-def _add_identity(
-    connection: Connection, issuer: str, subject: str, reader_id: int, now: datetime
-) -> None:
-    connection.execute(
-        insert(IdentityTable).values(
-            issuer=issuer, subject=subject, reader_id=reader_id, created_at=now
-        )
-    )
+def free_name(connection: Connection, wanted: str) -> str:
+    """A name that nobody has, near the one wanted."""
+    letters = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("._-")[:32].strip("._-")
+    stem = letters if len(letters) >= 2 else "reader"
+    for number in range(1, 10_000):
+        name = stem if number == 1 else f"{stem}-{number}"
+        if reader_by_name(connection, name) is None:
+            return name
+    raise UsageError(f"too many readers are called '{stem}'")
 
 
 def _set_password(engine: Engine, reader_id: int, new: str, *, but: int) -> None:
@@ -461,14 +394,3 @@ def _check_not_last_admin(connection: Connection, reader: Reader) -> None:
 
 def _count_others(connection: Connection, reader: Reader) -> int:
     return connection.scalar(select(func.count()).where(ReaderTable.id != reader.id)) or 0
-
-
-def _free_name(connection: Connection, wanted: str) -> str:
-    """A name that nobody has, near the one wanted."""
-    letters = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("._-")[:32].strip("._-")
-    stem = letters if len(letters) >= 2 else "reader"
-    for number in range(1, 10_000):
-        name = stem if number == 1 else f"{stem}-{number}"
-        if reader_by_name(connection, name) is None:
-            return name
-    raise UsageError(f"too many readers are called '{stem}'")

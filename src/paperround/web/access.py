@@ -66,6 +66,8 @@ PAGES: Mapping[str, Role] = {
     "GET /confirm/{token}": Role.VISITOR,
     "POST /confirm/{token}": Role.VISITOR,
     "GET /me": Role.READER,
+    "GET /me/papers/{kept}": Role.READER,
+    "GET /me/comments": Role.READER,
     "GET /me/export.json": Role.READER,
     "POST /me/password": Role.READER,
     "POST /me/email": Role.READER,

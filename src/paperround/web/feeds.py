@@ -175,7 +175,7 @@ def _json(listing: Listing, base: str, own: str) -> bytes:
                 "url": base + entry.path,
                 "title": entry.title,
                 "content_text": entry.text,
-                "date_published": entry.at.isoformat(),
+                "date_published": entry.at.isoformat(timespec="seconds"),
                 "authors": [{"name": name} for name in entry.authors],
                 "tags": list(entry.categories),
             }

@@ -1,12 +1,17 @@
 """A reader's own page: what is kept of them, where they are signed in, and the end of it."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated
+from urllib.parse import quote
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Form, Query
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from paperround.catalogue.queries import papers_by_id
+from paperround.catalogue.records import PaperId
 from paperround.clock import utc_now
 from paperround.db import read, write
 from paperround.errors import NotFoundError, PaperroundError, UsageError
@@ -25,6 +30,7 @@ from paperround.readers.records import Mark, Reader
 from paperround.readers.secrets import MAX_PASSWORD, MIN_PASSWORD
 from paperround.readers.sessions import IDLE, end_session, end_sessions
 from paperround.readers.tokens import Scope, add_token, revoke_token
+from paperround.web.api.cursors import dated, read_dated, read_number
 from paperround.web.failures import retry_headers
 from paperround.web.rendering import render
 from paperround.web.site import Site, SiteHere
@@ -45,13 +51,64 @@ _SCOPES = (
     (Scope.ADMIN, "Look after accounts, where you are an admin"),
 )
 
+# The lists of a reader's papers, by the end of their address; votes are no mark.
+_KEPT: Mapping[str, tuple[str, Mark | None]] = {
+    "later": ("To read later", Mark.LATER),
+    "voted": ("Voted for", None),
+    "read": ("Read", Mark.READ),
+    "not-for-me": ("Not for me", Mark.NOT_FOR_ME),
+}
+_ON_A_PAGE = 60
+
 Text = Annotated[str, Form(max_length=300)]
+Cursor = Annotated[str | None, Query(max_length=80)]
 
 
 @router.get("/me")
 def me(request: Request, site: SiteHere, reader: ReaderHere) -> Response:
     """The reader's own page."""
     return own_page(request, site, reader)
+
+
+@router.get("/me/papers/{kept}")
+def papers(
+    request: Request, site: SiteHere, reader: ReaderHere, kept: str, after: Cursor = None
+) -> Response:
+    """All papers that the reader has voted for, or marked so, the last first."""
+    if kept not in _KEPT:
+        raise NotFoundError(f"no list of papers '{kept[:20]}'; there are {', '.join(_KEPT)}")
+    with read(site.engine) as connection:
+        rows = _kept(connection, reader, kept, read_dated(after), _ON_A_PAGE + 1)
+        shown = rows[:_ON_A_PAGE]
+        found = papers_by_id(connection, [paper_id for paper_id, _ in shown])
+    last = shown[-1] if len(rows) > _ON_A_PAGE else None
+    return render(
+        request,
+        "me_papers.html",
+        section="me",
+        heading=_KEPT[kept][0],
+        papers=[(paper, at) for paper, (_, at) in zip(found, shown, strict=True)],
+        follows=f"/me/papers/{kept}?after={quote(dated(last[1], last[0]))}" if last else "",
+        is_first=after is None,
+    )
+
+
+@router.get("/me/comments")
+def own_comments(
+    request: Request, site: SiteHere, reader: ReaderHere, after: Cursor = None
+) -> Response:
+    """All comments of the reader, the last first."""
+    with read(site.engine) as connection:
+        found = comments_of(connection, reader.id, read_number(after), _ON_A_PAGE + 1)
+    shown = found[:_ON_A_PAGE]
+    return render(
+        request,
+        "me_comments.html",
+        section="me",
+        comments=shown,
+        follows=f"/me/comments?after={shown[-1].id}" if len(found) > _ON_A_PAGE else "",
+        is_first=after is None,
+    )
 
 
 @router.get("/me/export.json")
@@ -175,13 +232,14 @@ def own_page(
         sessions = sessions_of(connection, reader.id, utc_now() - IDLE)
         tokens = tokens_of(connection, reader.id)
         identities = identities_of(connection, reader.id)
-        comments = comments_of(connection, reader.id, None, _SHOWN)
+        comments = comments_of(connection, reader.id, None, _SHOWN + 1)
+        # What is not for them stands on a page of its own.
         kept = [
-            ("To read later", papers_marked(connection, reader.id, Mark.LATER, None, _SHOWN)),
-            ("Voted for", papers_voted(connection, reader.id, None, _SHOWN)),
-            ("Read", papers_marked(connection, reader.id, Mark.READ, None, _SHOWN)),
+            (name, says, _kept(connection, reader, name, None, _SHOWN + 1))
+            for name, (says, _) in _KEPT.items()
+            if name != "not-for-me"
         ]
-        ids = [paper_id for _, rows in kept for paper_id, _ in rows]
+        ids = [paper_id for _, _, rows in kept for paper_id, _ in rows]
         papers = {paper.id: paper for paper in papers_by_id(connection, ids)}
     response = render(
         request,
@@ -197,7 +255,8 @@ def own_page(
         token=token,
         scopes=_SCOPES,
         comments=comments,
-        kept=[(says, [(papers[i], at) for i, at in rows]) for says, rows in kept],
+        shown=_SHOWN,
+        kept=[(name, says, [(papers[i], at) for i, at in rows]) for name, says, rows in kept],
         this_session=visitor.session.id if visitor.session else None,
         at=at,
         error=str(error) if error else "",
@@ -209,3 +268,16 @@ def own_page(
     if error is not None and error.http_status == 429:
         response.headers.update(retry_headers(error))  # type: ignore[arg-type]
     return response
+
+
+def _kept(
+    connection: Connection,
+    reader: Reader,
+    name: str,
+    after: tuple[datetime, int] | None,
+    n: int,
+) -> list[tuple[PaperId, datetime]]:
+    mark = _KEPT[name][1]
+    if mark is None:
+        return papers_voted(connection, reader.id, after, n)
+    return papers_marked(connection, reader.id, mark, after, n)

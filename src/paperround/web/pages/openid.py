@@ -16,7 +16,8 @@ from starlette.responses import RedirectResponse, Response
 
 from paperround.clock import utc_now
 from paperround.errors import ForbiddenError, NotFoundError, PaperroundError, SignInError
-from paperround.readers.accounts import confirm_password, end_identity, join_identity, sign_in_as
+from paperround.readers.accounts import confirm_password
+from paperround.readers.identities import end_identity, join_identity, sign_in_as
 from paperround.readers.openid import Begun, Identity, begin, finish
 from paperround.settings import OpenIdProvider
 from paperround.web.pages.accounts import local_path
