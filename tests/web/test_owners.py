@@ -22,9 +22,15 @@ from paperround.readers.records import Reader
 from paperround.readers.sessions import begin_session, find_session
 from paperround.readers.subjects import Kind, Subject
 from paperround.readers.submissions import submit_address
-from paperround.readers.subscriptions import subscribe_reader
+from paperround.readers.subscriptions import (
+    keep_subscriber,
+    keep_subscription,
+    manage_path,
+    subscribe_reader,
+    subscriber_by_id,
+)
 from paperround.readers.tables import ReaderTable
-from paperround.readers.times import Cadence
+from paperround.readers.times import Cadence, Hours
 from paperround.readers.tokens import Scope, add_token
 from paperround.runs.rights import Role
 from paperround.runs.tables import RunTable
@@ -49,6 +55,8 @@ OPEN = {
     f"POST {API}/comments/{{comment_id}}/report",
     f"GET {API}/runs/{{run_id}}",
 }
+# Whose it is is said by a secret in the address as well.
+BY_SECRET = {"POST /subscriptions/{token}/{subscription_id}"}
 # What only its owner may do, with what they send; what ends a thing comes last.
 PAGE_ACTS: dict[str, dict[str, str]] = {
     "POST /comments/{comment_id}/edit": {"text": "changed"},
@@ -59,7 +67,7 @@ PAGE_ACTS: dict[str, dict[str, str]] = {
     # Whoever has the address sees it from here on; nobody but its owner changes it.
     "GET /collections/{collection}.{form}": {},
     "POST /collections/{collection}/papers": {"paper": "2606.00011"},
-    "POST /collections/{collection}/remove": {"paper": PAPER},
+    "POST /collections/{collection}/remove": {"paper": "2606.00010"},
     "POST /collections/{collection}/bibtex": {"bibtex": "@misc{a, title = {On sheep}}"},
     "POST /papers/{key:path}/collect": {"collection": "{collection}"},
     "POST /collections/{collection}/delete": {},
@@ -103,7 +111,7 @@ def test_every_route_that_takes_somebody_s_thing_is_in_a_table() -> None:
         if role in (Role.VISITOR, Role.READER) and any(part in route for part in OWNED)
     }
     by_body = {"POST /papers/{key:path}/collect", f"POST {API}/submissions/bibtex"}
-    assert taking | by_body == OPEN | set(PAGE_ACTS) | set(API_ACTS)
+    assert taking | by_body == OPEN | BY_SECRET | set(PAGE_ACTS) | set(API_ACTS)
     assert not OPEN & (set(PAGE_ACTS) | set(API_ACTS))
 
 
@@ -236,6 +244,22 @@ def test_by_no_token_does_a_reader_reach_what_is_another_s(
             assert (kept(engine) != held) == (client is ada and method != "GET"), route
         if client is bo:
             assert kept(engine) == before
+
+
+def test_by_the_link_of_one_address_nobody_reaches_what_another_gets(
+    app: FastAPI, engine: Engine, things: dict[str, str], sign_in: SignIn
+) -> None:
+    subject, now = Subject(Kind.CATEGORY, "cs.LG"), utc_now()
+    with write(engine) as connection:
+        other = keep_subscriber(connection, "bo@lab.example", None, Hours(), now)
+        keep_subscription(connection, other, subject, Cadence.DAILY, now)
+        held = subscriber_by_id(connection, other)
+    page = manage_path(app.state.site.links_key, held.id, held.seed)
+    bo, before = sign_in("bo"), kept(engine)
+    for act in ("weekly", "end"):
+        path = f"{page}/{things['{subscription_id}']}"
+        assert press(bo, f"POST {path}", path, {"act": act}).status_code == 404
+    assert kept(engine) == before
 
 
 def test_a_run_is_cancelled_by_who_asked_for_it_whatever_a_later_reader_is_called(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
+import pytest
 from sqlalchemy import Engine, insert
 
 from paperround.catalogue.records import PaperId
@@ -115,6 +116,32 @@ def test_the_first_digest_has_one_period_and_later_ones_what_came_late(
     # From seven days before it began; and two weeks back.
     assert len(first.papers) + first.sections[0].n_more == 8
     assert len(late.papers) + late.sections[0].n_more == 11
+
+
+def test_a_subject_is_searched_for_once_a_date_whoever_subscribes_and_how_often(
+    engine: Engine,
+    searcher: Searcher,
+    paper: AddPaper,
+    subscriber: AddSubscriber,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paper("New", day=date(2026, 7, 6))
+    paper("Of last week", day=date(2026, 6, 28))
+    for n in range(5):
+        subscriber(f"daily{n}@lab.example", at=datetime.fromisoformat("2026-05-01T12:00Z"))
+        weekly = f"weekly{n}@lab.example"
+        subscriber(weekly, cadence=Cadence.WEEKLY, at=datetime.fromisoformat("2026-05-01T12:00Z"))
+    real, asked = searcher.answers_among, []
+
+    def counted(query: str, *rest: object, **options: object) -> list[PaperId]:
+        asked.append(query)
+        return real(query, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(searcher, "answers_among", counted)
+    digests = composed(engine, searcher, datetime.fromisoformat("2026-07-06T07:00Z"))
+    assert asked == ["cat:cs.CL"]
+    told = [sorted(titles(digest)["Papers in cs.CL"]) for digest in digests]
+    assert told == [["New"], ["New", "Of last week"]] * 5
 
 
 def _due(engine: Engine, now: datetime) -> list:  # type: ignore[type-arg]

@@ -33,9 +33,12 @@ PAPERS_PER_DIGEST = 40
 _TRENDING = 300
 # How old a paper may be that came late, because its source or an import did.
 LATE_DAYS = {Cadence.DAILY: 7, Cadence.WEEKLY: 14}
+# Its days hold those of the other.
+_WIDEST = max(LATE_DAYS, key=lambda cadence: LATE_DAYS[cadence])
 _PERIODS: dict[Cadence, Period] = {Cadence.DAILY: "day", Cadence.WEEKLY: "week"}
 
-_SUBJECTS_KEPT = 2_000
+# Some hundred numbers each: enough for a round of ten thousand addresses.
+_SUBJECTS_KEPT = 8_000
 _PAPERS_KEPT = 4_000
 _WINDOWS_KEPT = 8
 
@@ -101,8 +104,9 @@ class Composer:
             moment = due_moment(due.day, due.subscriber.hours)
             key = (what.subject, what.cadence, moment)
             return list(self._found.find(key, lambda: self._trending(what, moment)))
-        key = (what.subject, what.cadence, due.day)
-        ids = self._found.find(key, lambda: self._listed(what, due.day))
+        # Searched once for both cadences: what is too old for the daily one goes by its window.
+        key = (what.subject, due.day)
+        ids = self._found.find(key, lambda: self._listed(what.subject, due.day))
         window = self._window_of(what.cadence, due.day)
         return [i for i in ids if i in window and _is_new(window[i], part)]
 
@@ -120,11 +124,11 @@ class Composer:
         standings = found.papers if found.as_of == moment else ()
         return tuple(standing.paper_id for _, standing in standings)
 
-    def _listed(self, what: Subscription, last: date) -> tuple[PaperId, ...]:
+    def _listed(self, subject: Subject, last: date) -> tuple[PaperId, ...]:
         """The papers of the days up to the last that answer the subject's query."""
-        window = self._window_of(what.cadence, last)
-        mode = what.subject.mode or "words"
-        return tuple(self._searcher.answers_among(what.subject.query, list(window), mode=mode))
+        window = self._window_of(_WIDEST, last)
+        mode = subject.mode or "words"
+        return tuple(self._searcher.answers_among(subject.query, list(window), mode=mode))
 
     def _window_of(self, cadence: Cadence, last: date) -> Mapping[PaperId, Arrival]:
         """The papers that a digest of that date may hold, most votes first, and how they came."""
