@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from paperround.runs.card import Scale
-from paperround.runs.execution import Outcome, execute, measure, read_log
+from paperround.runs.child_process import Outcome
+from paperround.runs.execution import execute, measure, read_log
 from paperround.runs.results import Result
 from paperround.runs.rooms import Room
 from paperround.settings import Settings

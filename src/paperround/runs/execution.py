@@ -1,71 +1,28 @@
 """One execution of a reproduction: a process of its own, confined, watched, and ended for certain.
 
-`execute` is what the worker and `paperround run` share. What the process may see and use is
-decided here; `supervision.py` watches it, `child.py` is what runs inside.
+`execute` is what the worker and `paperround run` share. `child_process.py` decides what the process
+may see and use, `supervision.py` watches it, `child.py` is what runs inside.
 """
 
-import json
-import os
 import shutil
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from paperround.clock import utc_now
 from paperround.runs.bounded_log import BoundedLog
 from paperround.runs.card import Scale
+from paperround.runs.child_process import FETCH_LIMITS, Outcome, run_child
 from paperround.runs.environment import describe_environment
 from paperround.runs.events import read_event
 from paperround.runs.processes import this_process
 from paperround.runs.reproduction import Event
 from paperround.runs.results import Result
 from paperround.runs.rooms import Room
-from paperround.runs.supervision import Ending, Limits, Supervised
+from paperround.runs.supervision import Limits
 from paperround.settings import Settings
 
 LOG_NAME = "log.txt"
-_FETCH_LIMITS = Limits(time_s=3_600, memory_mb=2_000)
-
-# What a reproduction may know of the environment it was started from. No secret has a name here.
-_INHERITED = (
-    "PATH",
-    "PYTHONPATH",
-    "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH",
-    "DYLD_LIBRARY_PATH",
-    "TZ",
-    "CUDA_VISIBLE_DEVICES",
-    "CUDA_HOME",
-    "HIP_VISIBLE_DEVICES",
-    "NVIDIA_VISIBLE_DEVICES",
-)
-
-# In the cache: models in another format, and functions that were compiled. Both are costly to make
-# and the same for every run.
-_DERIVED = ("converted", "compiled")
-
-_SIGNALS: dict[int, str] = {
-    signal.SIGKILL: "killed from outside, or the machine ran out of memory",
-    signal.SIGTERM: "asked to end from outside",
-    signal.SIGSEGV: "a crash in native code; the log says where",
-    signal.SIGBUS: "a crash in native code, or no room left for a mapped file",
-    signal.SIGABRT: "aborted by native code; the log says why",
-    signal.SIGFPE: "a division by zero in native code; the log says where",
-    signal.SIGILL: "an instruction that this processor does not have",
-    signal.SIGXFSZ: "wrote a file above the size limit",
-}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an execution ended. `seconds` is the reproduction's own time, without fetching assets."""
-
-    status: Literal["finished", "failed", "cancelled"]
-    reason: str
-    seconds: float
 
 
 def execute(
@@ -92,18 +49,14 @@ def execute(
     scratch.mkdir(parents=True)
     notes = room.card.scales[scale]
     try:
+        watched = _Watched(room, scale, seeds, scratch, on_event, cancelled, settings)
         with BoundedLog(folder / LOG_NAME) as log:
             if notes.assets:
-                # Fetching needs the operator's proxy and package index; it runs none of the
-                # paper's code, so it gets the whole environment.
-                fetching = {**os.environ, **_paperround_variables(settings)}
-                watched = _Watched(room, scale, seeds, scratch, on_event, cancelled, settings)
-                outcome = watched.run("fetch", fetching, _FETCH_LIMITS, log)
+                outcome = watched.run("fetch", FETCH_LIMITS, log)
                 if outcome.status != "finished":
                     return outcome
             limits = Limits(time_s=notes.time_limit_s, memory_mb=notes.memory_limit_mb)
-            watched = _Watched(room, scale, seeds, scratch, on_event, cancelled, settings)
-            return watched.run("reproduce", _environment(scratch, settings), limits, log)
+            return watched.run("reproduce", limits, log)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -163,9 +116,9 @@ def mark_of(process: str, folder: Path) -> str:
     return f"{process} {folder}"
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Watched:
-    """One process of an execution, and what its `end` event said."""
+    """The processes of one execution: one that fetches assets, one that reproduces."""
 
     room: Room
     scale: Scale
@@ -174,9 +127,8 @@ class _Watched:
     on_event: Callable[[Event], None]
     cancelled: Callable[[], bool]
     settings: Settings
-    end: str | None = None
 
-    def run(self, do: str, environment: dict[str, str], limits: Limits, log: BoundedLog) -> Outcome:
+    def run(self, do: str, limits: Limits, log: BoundedLog) -> Outcome:
         job = {
             "do": do,
             "slug": self.room.slug,
@@ -184,96 +136,23 @@ class _Watched:
             "folder": str(self.room.folder),
             "scale": self.scale.value,
             "seeds": list(self.seeds),
-            "scratch": str(self.scratch),
-            "threads": self.settings.run_threads,
-            # Fetching runs none of the paper's code and fills the cache.
-            "writable": [] if do == "fetch" else [str(f) for f in self._writable()],
-            "parent": os.getpid(),
         }
-
-        def command(pipe: int) -> list[str]:
-            # -P: a file in the scratch folder must not pass for a module.
-            child = [sys.executable, "-P", "-m", "paperround.runs.child"]
-            return [*child, json.dumps({**job, "events": pipe})]
-
-        supervised = Supervised(
-            log,
-            limits,
+        return run_child(
+            job,
+            scratch=self.scratch,
+            log=log,
+            limits=limits,
             mark=mark_of(this_process(), self.scratch.parent),
-            on_line=self._take,
+            take=self._take,
+            until="reproduce returned",
             cancelled=self.cancelled,
+            settings=self.settings,
         )
-        try:
-            ending = supervised.run(command, environment, self.scratch)
-        except OSError as error:
-            return Outcome("failed", f"the process could not be started: {error}", 0.0)
-        return self._outcome(ending)
 
-    def _writable(self) -> list[Path]:
-        """Where the reproduction may write: its scratch folder, and what is made once for all."""
-        shared = [self.settings.cache_dir / name for name in _DERIVED]
-        for folder in shared:
-            folder.mkdir(parents=True, exist_ok=True)
-        return [self.scratch, *shared]
-
-    def _take(self, line: bytes) -> None:
+    def _take(self, line: bytes) -> str | None:
         event = read_event(line, self.room.card, self.seeds)
         if event["kind"] == "end":
-            self.end = event["reason"]
-        else:
-            self.on_event(event)
-
-    def _outcome(self, ending: Ending) -> Outcome:
-        seconds = ending.seconds
-        if ending.cancelled:
-            return Outcome("cancelled", "cancelled", seconds)
-        if ending.stopped:
-            return Outcome("failed", ending.stopped, seconds)
-        if self.end:
-            return Outcome("failed", self.end, seconds)
-        if ending.status < 0:
-            why = _SIGNALS.get(-ending.status, "see the log")
-            return Outcome("failed", f"ended by signal {-ending.status} ({why})", seconds)
-        if ending.status or self.end is None:
-            reason = f"ended with exit status {ending.status} before reproduce returned"
-            return Outcome("failed", reason, seconds)
-        return Outcome("finished", "", seconds)
-
-
-def _environment(scratch: Path, settings: Settings) -> dict[str, str]:
-    """All that the reproduction's process has for an environment."""
-    threads = str(settings.run_threads)
-    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return {
-        **inherited,
-        **_paperround_variables(settings),
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
-        "NUMBA_CACHE_DIR": str(settings.cache_dir / "compiled"),
-        "LANG": "C.UTF-8",
-        "PYTHONUTF8": "1",
-        # The order of a set of strings is no randomness that `run.seeds` would cover.
-        "PYTHONHASHSEED": "0",
-        "OMP_NUM_THREADS": threads,
-        # Threads that wait for one another spin for some microseconds and then sleep. Spinning for
-        # long makes a run many times slower as soon as anything else wants a processor; not at all
-        # makes it twice as slow on an idle machine.
-        "GOMP_SPINCOUNT": "20000",
-        "MKL_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-        "NUMEXPR_NUM_THREADS": threads,
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-    }
-
-
-def _paperround_variables(settings: Settings) -> dict[str, str]:
-    variables = {
-        "PAPERROUND_HOME": str(settings.home),
-        "PAPERROUND_CACHE": str(settings.cache_dir),
-        "PAPERROUND_RUN_THREADS": str(settings.run_threads),
-    }
-    if settings.assets is not None:
-        variables["PAPERROUND_ASSETS"] = str(settings.assets)
-    return variables
+            reason: str = event["reason"]
+            return reason
+        self.on_event(event)
+        return None
