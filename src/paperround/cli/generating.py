@@ -48,6 +48,7 @@ def generate(
         find_method,
         known_methods,
         open_model,
+        report,
         timed,
         use_threads,
     )
@@ -79,12 +80,13 @@ def generate(
                 beside = timed(greedy, Request(model=plain_model, **asked)) if compare else None
             except UsageError as error:
                 raise UsageError(f"{place}: {error}") from error
-            if beside is not None and chosen.is_greedy and not _same_text(done, beside):
+            said = report(place, method, options, done, beside)
+            if beside is not None and chosen.is_greedy and not said["greedy"]["same_text"]:
                 parts_from_greedy = True
             if as_json:
-                say_json(_line(place, method, options, done, beside))
+                say_json(said)
             else:
-                _show(place if len(prompts) > 1 else "", method, done, beside)
+                _show(place if len(prompts) > 1 else "", said)
             progress.advance_to(number)
     if parts_from_greedy:
         tell(
@@ -96,16 +98,14 @@ def generate(
 
 def _settings(texts: list[str]) -> dict[str, Any]:
     from paperround.errors import UsageError
+    from paperround.kit.language_models import option_from_text
 
     options: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set takes NAME=VALUE, not '{text}'")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
+        options[name] = option_from_text(value)
     return options
 
 
@@ -148,66 +148,14 @@ def _is_message(message: object) -> bool:
     )
 
 
-def _same_text(done: Any, beside: Any) -> bool:
-    return bool(done.generated.candidates[0].text == beside.generated.candidates[0].text)
-
-
-def _line(place: str, method: str, options: Any, done: Any, beside: Any) -> dict[str, Any]:
-    generated = done.generated
-    line = {
-        "prompt": place,
-        "method": method,
-        "options": options,
-        "texts": [
-            {"text": one.text, "tokens": one.n_tokens, "log_prob": one.log_prob}
-            for one in generated.candidates
-        ],
-        "passes": generated.passes,
-        "seconds": round(done.seconds, 4),
-        "tokens_per_second": _rounded(done.tokens_per_second),
-        "changed": generated.changed,
-        "figures": dict(generated.figures),
-    }
-    if beside is not None:
-        line["greedy"] = {
-            "text": beside.generated.candidates[0].text,
-            "same_text": _same_text(done, beside),
-            "passes": beside.generated.passes,
-            "seconds": round(beside.seconds, 4),
-            "tokens_per_second": _rounded(beside.tokens_per_second),
-        }
-    return line
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)
-
-
-def _show(place: str, method: str, done: Any, beside: Any) -> None:
-    generated = done.generated
+def _show(place: str, said: dict[str, Any]) -> None:
     if place:
         say(f"— {place}")
-    for number, candidate in enumerate(generated.candidates, start=1):
-        if len(generated.candidates) > 1:
-            score = "" if candidate.log_prob is None else f" (log p {candidate.log_prob:.2f})"
+    for number, text in enumerate(said["texts"], start=1):
+        if len(said["texts"]) > 1:
+            score = "" if text["log_prob"] is None else f" (log p {text['log_prob']:.2f})"
             say(f"{number}.{score}")
-        say(candidate.text)
+        say(text["text"])
     say()
-    say(_speed(method, done))
-    say(generated.changed)
-    if beside is not None:
-        say(_speed("greedy", beside))
-        if done.seconds and beside.seconds:
-            same = "The same text" if _same_text(done, beside) else "Another text"
-            say(f"{same}, {beside.seconds / done.seconds:.2f} times as fast as greedy decoding.")
-
-
-def _speed(method: str, done: Any) -> str:
-    n_tokens = sum(candidate.n_tokens for candidate in done.generated.candidates)
-    rate = done.tokens_per_second
-    passes = "" if done.generated.passes is None else f", {done.generated.passes} forward passes"
-    return (
-        f"{method}: {n_tokens} tokens in {done.seconds:.2f} s"
-        + ("" if rate is None else f", {rate:.1f} a second")
-        + passes
-    )
+    for line in said["says"]:
+        say(line)

@@ -6,8 +6,9 @@ A room offers something by a module of a known name that has a mapping, as `reco
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from paperround.errors import UsageError
@@ -18,17 +19,26 @@ ROOMS = "paperround.papers"
 def offered(module: str, mapping: str) -> dict[str, Any]:
     """What all installed rooms have in that mapping of that module, rooms in alphabetical order."""
     found: dict[str, Any] = {}
+    for _, name, _ in offering(module):
+        found |= getattr(importlib.import_module(name), mapping)
+    return found
+
+
+def offering(module: str) -> Iterator[tuple[str, str, Path]]:
+    """The rooms with a module of that name, in alphabetical order, none of them imported.
+
+    Of each its slug, the module's whole name, and the folder in which it lies.
+    """
     for point in sorted(entry_points(group=ROOMS), key=lambda point: point.name):
         name = f"{point.value}.{module}"
         try:
             # This imports the parent package, which costs nothing, and not the module itself.
-            is_there = importlib.util.find_spec(name) is not None
+            spec = importlib.util.find_spec(name)
         except ModuleNotFoundError:
             # A room that was removed and not uninstalled; `paperround papers` names it.
             continue
-        if is_there:
-            found |= getattr(importlib.import_module(name), mapping)
-    return found
+        if spec is not None and spec.origin is not None:
+            yield point.name, name, Path(spec.origin).parent
 
 
 def completed(name: str, defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

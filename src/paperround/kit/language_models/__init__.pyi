@@ -7,6 +7,7 @@ from .contract import (
     Prompt,
     Score,
 )
+from .declarations import Declaration, declared_methods, option_from_text
 from .endpoint import EndpointModel
 from .loading import (
     load_language_model,
@@ -24,6 +25,7 @@ from .methods import (
     known_methods,
     timed,
 )
+from .reporting import report
 from .serving import serve
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Candidate",
     "Capability",
     "Completion",
+    "Declaration",
     "EndpointModel",
     "Generated",
     "GenerationMethod",
@@ -40,11 +43,14 @@ __all__ = [
     "Prompt",
     "Request",
     "Score",
+    "declared_methods",
     "find_method",
     "known_methods",
     "load_language_model",
     "load_tokenizer",
     "open_model",
+    "option_from_text",
+    "report",
     "serve",
     "timed",
     "use_threads",

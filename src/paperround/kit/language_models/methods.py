@@ -5,7 +5,8 @@ A paper's room offers its own by a module `generator.py` with a mapping `GENERAT
     GENERATORS = {"mine": GenerationMethod("mine", "what it does", generate, {"beams": 4})}
 
 where `generate(request)` gives a `Generated`. A method that changes the model
-itself (leaves out layers, edits weights) does so in `prepare`, whose time is not counted.
+itself (leaves out layers, edits weights) does so in `prepare`, whose time is not counted. One that
+a `generators.toml` declares (`declarations.py`) stands on the site's page too.
 """
 
 import importlib
@@ -13,16 +14,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from paperround.errors import UsageError
+from paperround.errors import CardError, UsageError
 from paperround.kit.language_models.contract import Prompt
+from paperround.kit.language_models.declarations import Declaration, read_declarations
 from paperround.kit.language_models.local import LocalModel
-from paperround.kit.offers import completed, offered
+from paperround.kit.offers import completed, offered, offering
 
 # What a model's own settings may ask for beside the decoding is switched off: methods compare where
 # they choose from the same probabilities.
@@ -125,6 +127,25 @@ class GenerationMethod:
         except ValueError as error:
             raise UsageError(f"{self.name}: {error}") from error
 
+    @classmethod
+    def declared(
+        cls,
+        declaration: Declaration,
+        generate: Callable[[Request], Generated],
+        prepare: Callable[
+            [PreTrainedModel, PreTrainedTokenizerBase, Mapping[str, Any]], PreTrainedModel
+        ] = _unchanged,
+    ) -> Self:
+        """The method of a declaration in `generators.toml`, with what puts it to work."""
+        return cls(
+            declaration.name,
+            declaration.about,
+            generate,
+            declaration.options,
+            prepare,
+            declaration.is_greedy,
+        )
+
     def complete(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options, the given ones in the place of the defaults; refuses unknown ones."""
         return completed(self.name, self.options, options)
@@ -164,14 +185,39 @@ def timed(method: GenerationMethod, request: Request) -> Timed:
 
 
 def find_method(name: str) -> GenerationMethod:
-    """The method of that name: one of `plain_methods.py`, or one that a paper's room offers."""
-    methods = known_methods()
-    if name not in methods:
-        raise UsageError(f"no method '{name}'; there are {', '.join(methods)}")
-    return methods[name]
+    """The method of that name: one of `plain_methods.py`, or one that a paper's room offers.
+
+    Where it is declared, no other room's code is imported. Raises UsageError where there is none of
+    that name, CardError where a room declares it and does not offer it.
+    """
+    for slug, module, folder in offering("generator"):
+        try:
+            is_declared = name in read_declarations(folder, slug)
+        except CardError:
+            # Another room may have it; if none has, all are imported below.
+            continue
+        if is_declared:
+            methods: Mapping[str, GenerationMethod] = importlib.import_module(module).GENERATORS
+            if name not in methods:
+                raise CardError(f"{slug}: generators.toml has '{name}', generator.py does not")
+            return methods[name]
+    plain = _plain()
+    if name in plain:
+        return plain[name]
+    known = known_methods()
+    if name not in known:
+        raise UsageError(f"no method '{name}'; there are {', '.join(known)}")
+    return known[name]
 
 
 def known_methods() -> dict[str, GenerationMethod]:
     """Every method there is, by name: the plain ones, then those of the papers' rooms."""
-    found = dict(importlib.import_module("paperround.kit.language_models.plain_methods").PLAIN)
-    return found | offered("generator", "GENERATORS")
+    return {**_plain(), **offered("generator", "GENERATORS")}
+
+
+def _plain() -> Mapping[str, GenerationMethod]:
+    # Not at the top: that module is built on this one.
+    plain: Mapping[str, GenerationMethod] = importlib.import_module(
+        "paperround.kit.language_models.plain_methods"
+    ).PLAIN
+    return plain

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from paperround.kit.language_models.declarations import PLAIN_FOLDER, read_declarations
 from paperround.kit.language_models.local import LocalModel
 from paperround.kit.language_models.methods import (
     PLAIN_SETTINGS,
@@ -126,28 +127,13 @@ def _until_end(tokens: Tensor, ends: set[int]) -> Tensor:
     return tokens
 
 
+_DECLARED = read_declarations(PLAIN_FOLDER)
 PLAIN: Mapping[str, GenerationMethod] = {
-    method.name: method
-    for method in (
-        GenerationMethod("greedy", "the most probable token each time", _greedy, is_greedy=True),
-        GenerationMethod(
-            "sampling",
-            "tokens by lot",
-            _sampling,
-            {"n": 1, "temperature": 1.0, "top_p": 1.0},
-        ),
-        GenerationMethod(
-            "beam-search",
-            "the most probable texts that a beam finds, by transformers",
-            _beam_search,
-            {"beams": 4},
-        ),
-        GenerationMethod(
-            "prompt-lookup",
-            "the greedy text in fewer passes, by transformers: copies what followed before",
-            _prompt_lookup,
-            {"max_draft": 10, "max_ngram": 3},
-            is_greedy=True,
-        ),
+    name: GenerationMethod.declared(_DECLARED[name], generate)
+    for name, generate in (
+        ("greedy", _greedy),
+        ("sampling", _sampling),
+        ("beam-search", _beam_search),
+        ("prompt-lookup", _prompt_lookup),
     )
 }

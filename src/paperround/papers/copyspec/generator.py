@@ -1,10 +1,12 @@
 """CopySpec for `paperround generate`: the paper's rule, and our own."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from paperround.kit.language_models.declarations import read_declarations
 from paperround.kit.language_models.methods import (
     PLAIN_SETTINGS,
     Candidate,
@@ -12,8 +14,8 @@ from paperround.kit.language_models.methods import (
     GenerationMethod,
     Request,
 )
-from paperround.papers.copyspec.adaptive import LONGEST_DRAFT, AdaptiveCopy, measure_pass_cost
-from paperround.papers.copyspec.generation import GAMMA, MAX_COPY, generate
+from paperround.papers.copyspec.adaptive import AdaptiveCopy, measure_pass_cost
+from paperround.papers.copyspec.generation import generate
 
 
 def _papers_rule(request: Request) -> Generated:
@@ -72,23 +74,10 @@ def _measured(
     return model
 
 
+_DECLARED = read_declarations(Path(__file__).parent, "copyspec")
 GENERATORS: Mapping[str, GenerationMethod] = {
-    method.name: method
-    for method in (
-        GenerationMethod(
-            "copyspec",
-            "the greedy text in fewer passes: copies what it said before (arXiv 2502.08923)",
-            _papers_rule,
-            {"gamma": GAMMA, "max_copy": MAX_COPY},
-            is_greedy=True,
-        ),
-        GenerationMethod(
-            "copyspec-adaptive",
-            "the same by a rule of our own: the longest match, and as much as pays here",
-            _own_rule,
-            {"max_copy": LONGEST_DRAFT},
-            prepare=_measured,
-            is_greedy=True,
-        ),
-    )
+    "copyspec": GenerationMethod.declared(_DECLARED["copyspec"], _papers_rule),
+    "copyspec-adaptive": GenerationMethod.declared(
+        _DECLARED["copyspec-adaptive"], _own_rule, _measured
+    ),
 }

@@ -1,7 +1,9 @@
 """Diverse beam search for `paperround generate`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from paperround.kit.language_models.declarations import read_declarations
 from paperround.kit.language_models.methods import (
     PLAIN_SETTINGS,
     Candidate,
@@ -10,10 +12,8 @@ from paperround.kit.language_models.methods import (
     Request,
 )
 from paperround.kit.language_models.timing import counted_passes
-from paperround.papers.diverse_beam_search.method import DEFAULT_DIVERSITY_PENALTY, generate_diverse
+from paperround.papers.diverse_beam_search.method import generate_diverse
 from paperround.papers.diverse_beam_search.metrics import distinct_n
-
-_N_BEAMS = 4
 
 
 def _generate(request: Request) -> Generated:
@@ -52,16 +52,7 @@ def _generate(request: Request) -> Generated:
     )
 
 
+_DECLARED = read_declarations(Path(__file__).parent, "diverse-beam-search")
 GENERATORS: Mapping[str, GenerationMethod] = {
-    "diverse-beam-search": GenerationMethod(
-        "diverse-beam-search",
-        "several texts that differ, by beams in groups (arXiv 1610.02424); 0 groups is one a beam",
-        _generate,
-        {
-            "beams": _N_BEAMS,
-            "groups": 0,
-            "penalty": DEFAULT_DIVERSITY_PENALTY,
-            "diversity": "hamming",
-        },
-    )
+    "diverse-beam-search": GenerationMethod.declared(_DECLARED["diverse-beam-search"], _generate)
 }

@@ -1,8 +1,9 @@
 """Set-based prompting for `paperround generate`: the prompt's text has the markers in it."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
+from paperround.kit.language_models.declarations import read_declarations
 from paperround.kit.language_models.methods import (
     PLAIN_SETTINGS,
     Candidate,
@@ -15,8 +16,6 @@ from paperround.papers.set_based_prompting.encoding import FORMS, SET_BASED
 from paperround.papers.set_based_prompting.generation import set_generate
 from paperround.papers.set_based_prompting.models import require_support
 from paperround.papers.set_based_prompting.prompts import END, SPLIT, START, SetPrompt
-
-_DEFAULTS: Mapping[str, Any] = {"form": "set-based", "sort_members": False}
 
 
 def _generate(request: Request) -> Generated:
@@ -67,11 +66,7 @@ def _changed(form: str, sizes: list[int]) -> str:
     return f"Set of {members} members without an order: another order gives the same text."
 
 
+_DECLARED = read_declarations(Path(__file__).parent, "set-based-prompting")
 GENERATORS: Mapping[str, GenerationMethod] = {
-    "set-based-prompting": GenerationMethod(
-        "set-based-prompting",
-        f"{START}one{SPLIT}another{END} has no order (arXiv 2406.06581), greedily",
-        _generate,
-        _DEFAULTS,
-    )
+    "set-based-prompting": GenerationMethod.declared(_DECLARED["set-based-prompting"], _generate)
 }
