@@ -9,6 +9,7 @@ What belongs to a part is written with two underscores: `PAPERROUND_MAIL__PASSWO
 """
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -145,6 +146,32 @@ class RerankerModel(BaseModel):
         return path.expanduser().absolute()
 
 
+class TextGeneration(BaseModel):
+    """`[generation]` of the configuration: what the page that generates text may work with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # By the name that readers choose: an asset, or a folder that transformers reads, said by its
+    # whole path. The first is what is chosen unless another is; with none, nothing is generated.
+    models: Mapping[str, str] = {"smollm2-135m": "smollm2-135m"}
+    # Of one generation: loading the model, the method, and greedy decoding beside it.
+    time_limit_s: float = Field(default=120.0, gt=0)
+    memory_limit_mb: int = Field(default=4_000, ge=100)
+
+    @field_validator("models")
+    @classmethod
+    def _named(cls, models: Mapping[str, str]) -> Mapping[str, str]:
+        for name, where in models.items():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", name):
+                raise ValueError(f"'{name}' is no name of a model; write one like our-qwen")
+            if "/" in where and not Path(where).expanduser().is_absolute():
+                raise ValueError(f"the model '{name}' is at '{where}'; write the whole path")
+        return {
+            name: str(Path(where).expanduser()) if "/" in where else where
+            for name, where in models.items()
+        }
+
+
 class Settings(BaseSettings):
     """One instance, made by `get_settings()`; tests make their own."""
 
@@ -180,6 +207,7 @@ class Settings(BaseSettings):
     mail: MailServer | None = None
     oidc: OpenIdProvider | None = None
     reranker: RerankerModel | None = None
+    generation: TextGeneration = TextGeneration()
 
     @classmethod
     def settings_customise_sources(

@@ -1,4 +1,4 @@
-"""What is done while nobody waits: queued runs, imports, submissions, embeddings, mail, digests.
+"""What is done while nobody waits: runs, imports, submissions, texts, embeddings, mail, digests.
 
 The server does it in threads of its own; `paperround worker` does it beside a server that does not.
 """
@@ -12,6 +12,7 @@ from paperround.db import read
 from paperround.discovery.digest import keep_digests_sent
 from paperround.discovery.jobs import keep_embedded
 from paperround.discovery.searching import Searcher
+from paperround.readers.generating import keep_generated
 from paperround.readers.mail import keep_sent
 from paperround.readers.receiving import keep_submitted
 from paperround.runs.queries import is_running
@@ -49,6 +50,9 @@ def work_in_threads(
         ),
         threading.Thread(
             target=keep_submitted, args=(engine, settings, stop), name="submissions", daemon=True
+        ),
+        threading.Thread(
+            target=keep_generated, args=(engine, settings, stop), name="generations", daemon=True
         ),
         threading.Thread(target=keep_sent, args=(engine, settings, stop), name="mail", daemon=True),
         threading.Thread(

@@ -10,11 +10,13 @@ from paperround.catalogue.records import PaperId
 from paperround.catalogue.tables import PaperTable
 from paperround.db import Table, read, write
 from paperround.errors import UsageError
+from paperround.kit.language_models.declarations import Declaration
 from paperround.readers.accounts import delete_reader, suspend
 from paperround.readers.authorship import claim_authorship, decide
 from paperround.readers.collections import add_collection, hide_collection, put_paper
 from paperround.readers.comments import add_comment
 from paperround.readers.export import EXPORTED, OF_SUBSCRIBER, export_reader
+from paperround.readers.generations import queue_generation
 from paperround.readers.queries import latest_acts, tokens_of
 from paperround.readers.records import Mark, Reader, Visibility
 from paperround.readers.submissions import submit_address
@@ -28,11 +30,25 @@ from paperround.readers.tokens import (
     revoke_token,
 )
 from paperround.readers.votes import set_mark, set_vote
-from paperround.runs.rights import Role
+from paperround.runs.generation import Asked
+from paperround.runs.rights import Asker, Role
+from paperround.settings import Settings
 
 AddReader = Callable[..., Reader]
 AddPaper = Callable[..., PaperId]
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+def a_generation(engine: Engine, reader: Reader) -> None:
+    queue_generation(
+        engine,
+        reader,
+        Asked("My words"),
+        NOON,
+        asker=Asker(reader.name, reader.role),
+        declared={"greedy": Declaration("greedy", "plain")},
+        settings=Settings(),
+    )
 
 
 def test_a_token_opens_what_it_says_until_it_expires(engine: Engine, add: AddReader) -> None:
@@ -121,6 +137,7 @@ def test_the_export_has_what_a_reader_gave_and_no_secret(
     set_vote(engine, ada, one, True, NOON)
     set_mark(engine, ada, one, Mark.READ, NOON)
     add_comment(engine, ada, one, "Mine.", NOON)
+    a_generation(engine, ada)
     token = add_token(engine, ada, "script", ["read"], 9, NOON)
     with read(engine) as connection:
         found = export_reader(connection, ada)
@@ -139,6 +156,7 @@ def test_the_export_has_what_a_reader_gave_and_no_secret(
     assert found["votes"] == [{"paper": "2606.00001", "at": "2026-07-01T12:00:00+00:00"}]
     assert found["marks"][0]["mark"] == "read"
     assert found["comments"][0]["text"] == "Mine."
+    assert found["generations"][0]["prompt"] == "My words"
     assert found["tokens"][0]["name"] == "script"
     assert "argon2" not in str(found)
     assert "sha256" not in str(found)
@@ -214,6 +232,7 @@ def test_nothing_that_refers_to_a_reader_is_left_of_one(
     set_mark(engine, ada, one, Mark.READ, NOON)
     add_comment(engine, ada, one, "Mine.", NOON)
     add_token(engine, ada, "script", ["read"], 9, NOON)
+    a_generation(engine, ada)
     with write(engine) as connection:
         delete_reader(connection, ada)
         left = [

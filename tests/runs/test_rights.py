@@ -13,6 +13,8 @@ from paperround.runs.rights import (
     Asker,
     Role,
     check_may_cancel,
+    check_may_delete_generation,
+    check_may_generate,
     check_may_start,
 )
 
@@ -55,6 +57,23 @@ def test_a_run_is_cancelled_by_its_owner_or_a_moderator(asker, owner, may):
     else:
         with pytest.raises(ForbiddenError, match="only its owner"):
             check_may_cancel(asker, owner)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_text_is_generated_by_who_may_start_quick_runs(role):
+    if Scale.QUICK in SCALES_BY_ROLE[role]:
+        check_may_generate(Asker("x", role))
+    else:
+        with pytest.raises(ForbiddenError, match=f"a {role} may not generate"):
+            check_may_generate(Asker("x", role))
+
+
+def test_a_generation_is_deleted_by_its_owner_or_a_moderator():
+    check_may_delete_generation(ANNA, "anna")
+    check_may_delete_generation(Asker("bert", Role.MODERATOR), "anna")
+    for asker in (ANNA, Asker("bert", Role.VISITOR)):
+        with pytest.raises(ForbiddenError, match="only its owner"):
+            check_may_delete_generation(asker, "bert")
 
 
 def test_a_run_belongs_to_who_asked_for_it(make_room, engine):

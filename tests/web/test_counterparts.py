@@ -52,6 +52,8 @@ COUNTERPARTS = {
     "POST /papers/{key:path}/collect": (
         f"PUT {API}/collections/{{collection}}/papers/{{key:path}}"
     ),
+    "POST /generate": f"POST {API}/generations",
+    "POST /generations/{generation_id}/delete": f"DELETE {API}/generations/{{generation_id}}",
     "POST /submit/address": f"POST {API}/submissions",
     "POST /submit/bibtex": f"POST {API}/submissions/bibtex",
     "POST /submit/by-hand": f"POST {API}/submissions/by-hand",

@@ -17,6 +17,7 @@ from paperround.readers.tables import (
     CollectionTable,
     CommentTable,
     DigestTable,
+    GenerationTable,
     IdentityTable,
     LinkTable,
     MarkTable,
@@ -54,6 +55,13 @@ EXPORTED: Mapping[str, tuple[type[Table], tuple[str, ...]]] = {
     "authorships": (
         AuthorshipTable,
         ("paper_id", "author", "note", "state", "asked_at", "decided_at", "because"),
+    ),
+    "generations": (
+        GenerationTable,
+        (
+            *("id", "model", "method", "options", "prompt", "is_chat", "max_new_tokens", "seed"),
+            *("state", "at", "started_at", "ended_at", "reason", "report"),
+        ),
     ),
     "reports": (ReportTable, ("comment_id", "reason", "at", "settled_at")),
     "digest": (

@@ -38,6 +38,7 @@ REPORTS = Limit("report", 20, timedelta(hours=1))
 VOTES = Limit("vote", 120, timedelta(minutes=10))
 COLLECTING = Limit("collect", 300, timedelta(minutes=10))
 SUBMISSIONS = Limit("submission", 20, timedelta(hours=1))
+GENERATIONS = Limit("generation", 30, timedelta(hours=1))
 AUTHORSHIPS = Limit("authorship", 10, timedelta(days=1))
 
 # So many sign-ins may fail before the next one waits; from an address, where a whole office may

@@ -1,9 +1,11 @@
 """The schema of readers: accounts, votes, comments, collections, submissions, mail, digests."""
 
 from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     ForeignKey,
     Index,
     LargeBinary,
@@ -437,3 +439,35 @@ class DigestPartTable(Table):
     # The subscriber's own date on which the period ends.
     day: Mapped[date] = mapped_column(primary_key=True)
     digest_id: Mapped[int] = mapped_column(ForeignKey("digest.id", ondelete="CASCADE"), index=True)
+
+
+class GenerationTable(Table):
+    """A text that somebody asked a language model for, and what came of it."""
+
+    __tablename__ = "generation"
+
+    # A ULID: later ones sort after earlier ones, and 80 bits of it are random. Whoever has it may
+    # see what was generated.
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    # Nothing where this machine has asked, before anybody had an account.
+    reader_id: Mapped[int | None] = mapped_column(
+        ForeignKey("reader.id", ondelete="CASCADE"), index=True
+    )
+    # As the configuration names it.
+    model: Mapped[str] = mapped_column(String(60))
+    method: Mapped[str] = mapped_column(String(60))
+    options: Mapped[dict[str, Any]] = mapped_column(JSON)
+    prompt: Mapped[str] = mapped_column(Text)
+    is_chat: Mapped[bool]
+    max_new_tokens: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    # waiting, working, done, failed
+    state: Mapped[str] = mapped_column(String(10), index=True)
+    attempts: Mapped[int] = mapped_column(default=0)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # Why it failed.
+    reason: Mapped[str] = mapped_column(Text, default="")
+    # `runs.generation.Report`, once it is done.
+    report: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))

@@ -1,10 +1,13 @@
-"""The process of one run: `python -m paperround.runs.child JOB`, started by `execution.py`.
+"""The process of one run or generation: `python -m paperround.runs.child JOB`.
 
-It confines itself, imports the paper's code and calls its `reproduce`. Events leave as lines of
-JSON on a pipe of their own; whatever the code prints goes to the log and means nothing.
-JOB is a JSON object: `do` ("fetch" or "reproduce"), `slug`, `package`, `folder`, `scale`, `seeds`,
-`scratch`, `writable` (the folders to write in; none means anywhere), `threads`, `events` (the
-number of the pipe), `parent` (the process that has to stay alive).
+Started by `child_process.py`, it confines itself, imports the paper's code and calls it. Events
+leave as lines of JSON on a pipe of their own; whatever the code prints goes to the log and means
+nothing. JOB is a JSON object: `do`, `scratch`, `writable` (the folders to write in; none means
+anywhere), `threads`, `events` (the number of the pipe), `parent` (the process that has to stay
+alive), and with `do`
+    "fetch", "reproduce"  `slug`, `package`, `folder`, `scale`, `seeds` (from `execution.py`)
+    "fetch-model"         `asset`
+    "generate"            `where` (the model), `asked` (the file; both from `generation.py`)
 """
 
 import faulthandler
@@ -37,10 +40,15 @@ def main(argument: str) -> None:
             from paperround.runs.confinement import confine_writes
 
             confine_writes(map(Path, job["writable"]))
-        if job["do"] == "fetch":
-            _fetch_assets(job, emit)
-        else:
-            _reproduce(job, emit)
+        match job["do"]:
+            case "fetch":
+                _fetch_assets(job, emit)
+            case "fetch-model":
+                _fetch_model(job)
+            case "reproduce":
+                _reproduce(job, emit)
+            case "generate":
+                _generate(job, emit)
     # SystemExit and KeyboardInterrupt too: whatever ends the paper's code early is a failure.
     except BaseException as error:
         traceback.print_exc()
@@ -75,6 +83,46 @@ def _fetch_assets(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -
         for name in names:
             find_asset(name)
             stage.advance()
+
+
+def _fetch_model(job: dict[str, Any]) -> None:
+    from paperround.kit.assets import find_asset
+
+    find_asset(job["asset"])
+
+
+def _generate(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> None:
+    from paperround.errors import UsageError
+    from paperround.kit.language_models import (
+        Request,
+        find_method,
+        open_model,
+        report,
+        timed,
+        use_threads,
+    )
+    from paperround.runs.generation import MAX_TEXTS
+
+    asked = json.loads(Path(job["asked"]).read_text(encoding="utf-8"))
+    use_threads(job["threads"])
+    method, greedy = find_method(asked["method"]), find_method("greedy")
+    options = method.complete(asked["options"])
+    model, tokenizer = open_model(job["where"])
+    is_chat = asked["is_chat"]
+    prompt = [{"role": "user", "content": asked["prompt"]}] if is_chat else asked["prompt"]
+    common = {"tokenizer": tokenizer, "prompt": prompt, "max_new_tokens": asked["max_new_tokens"]}
+    request = Request(
+        model=method.prepared(model, tokenizer, options),
+        seed=asked["seed"],
+        options=options,
+        **common,
+    )
+    done = timed(method, request)
+    if (n_texts := len(done.generated.candidates)) > MAX_TEXTS:
+        raise UsageError(f"{method.name} gave {n_texts} texts; at most {MAX_TEXTS} are shown here")
+    # Greedy decoding beside itself would say nothing.
+    beside = None if method.name == greedy.name else timed(greedy, Request(model=model, **common))
+    emit({"kind": "generated", "report": report("the prompt", method.name, options, done, beside)})
 
 
 def _confine(parent: int) -> None:

@@ -1,4 +1,4 @@
-"""Who may start and cancel which runs: the right of a role, decided in this one place."""
+"""Who may start and cancel which runs, and who may generate text: decided in this one place."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -53,3 +53,17 @@ def check_may_cancel(asker: Asker, owner: str) -> None:
         return
     if asker.role is Role.VISITOR or asker.name != owner:
         raise ForbiddenError("only its owner and moderators may cancel a run")
+
+
+def check_may_generate(asker: Asker) -> None:
+    """Raises ForbiddenError where the asker may not start quick runs: it takes as much."""
+    if Scale.QUICK not in SCALES_BY_ROLE[asker.role]:
+        raise ForbiddenError(f"a {asker.role} may not generate text here")
+
+
+def check_may_delete_generation(asker: Asker, owner: str) -> None:
+    """Raises ForbiddenError unless the generation is the asker's own, or a moderator asks."""
+    if asker.role in (Role.MODERATOR, Role.ADMIN):
+        return
+    if asker.role is Role.VISITOR or asker.name != owner:
+        raise ForbiddenError("only its owner and moderators may delete what was generated")

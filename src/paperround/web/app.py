@@ -26,6 +26,7 @@ from paperround.web import access, failures, guard
 from paperround.web.api import admin as api_admin
 from paperround.web.api import claims as api_claims
 from paperround.web.api import collections as api_collections
+from paperround.web.api import generations as api_generations
 from paperround.web.api import moderation as api_moderation
 from paperround.web.api import organisations as api_organisations
 from paperround.web.api import papers as api_papers
@@ -44,6 +45,7 @@ from paperround.web.pages import (
     comments,
     feed,
     feeds,
+    generations,
     me,
     openid,
     organisations,
@@ -72,6 +74,7 @@ ROUTERS: Sequence[tuple[APIRouter, str]] = (
     (api_subscriptions.router, access.API),
     (api_collections.router, access.API),
     (api_submissions.router, access.API),
+    (api_generations.router, access.API),
     (api_moderation.router, access.API),
     (api_organisations.router, access.API),
     (api_admin.router, access.API),
@@ -84,7 +87,7 @@ ROUTERS: Sequence[tuple[APIRouter, str]] = (
         for page in (
             # Their addresses end like a feed's: before those that take any ending.
             *(feeds, feed, search, runnable, runs, claims, results, sources, accounts, openid, me),
-            *(votes, comments, subscriptions, collections, submissions, authorship),
+            *(votes, comments, subscriptions, collections, submissions, authorship, generations),
             *(organisations, admin),
             *(papers, plain),
         )

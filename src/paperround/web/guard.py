@@ -35,6 +35,8 @@ _PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip
 _MAX_BODY_BYTES = 64 * 1024
 # A bibliography with what a form or JSON wraps around it.
 _MAX_BIBTEX_BYTES = (1 << 20) + (256 << 10)
+# A prompt whose every letter takes twelve signs in a form or in JSON.
+_MAX_PROMPT_BYTES = 256 << 10
 
 
 class SecurityHeaders:
@@ -122,6 +124,8 @@ def check_post(headers: Headers, path: str = "") -> None:
         raise ForbiddenError("this was sent by a page of another site, and nothing was done")
     length = headers.get("content-length", "0")
     most = _MAX_BIBTEX_BYTES if path.endswith("/bibtex") else _MAX_BODY_BYTES
+    if path.endswith(("/generate", "/generations")):
+        most = _MAX_PROMPT_BYTES
     if "transfer-encoding" in headers or not length.isdecimal() or int(length) > most:
         raise UsageError(f"a body is sent with its length, at most {most} bytes")
 

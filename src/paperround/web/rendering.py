@@ -104,6 +104,7 @@ def environment() -> Environment:
         readme=readme_html,
         scheme_name=wording.scheme_name,
         slug=wording.slug,
+        beginning=wording.beginning,
         organisation_key=organisation_key,
         pair=lambda value: (value, value),
     )

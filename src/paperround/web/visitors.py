@@ -85,14 +85,14 @@ def signed_in(request: Request) -> Reader:
 ReaderHere = Annotated[Reader, Depends(signed_in)]
 
 
-def why_runs_are_closed(request: Request) -> str:
-    """Why whoever asks may not start or cancel runs; empty where they may."""
+def why_runs_are_closed(request: Request, to: str = "start a run") -> str:
+    """Why whoever asks may not start or cancel runs; empty where they may. `to` is what for."""
     visitor = who(request)
     if visitor.scales:
         return ""
     with read(site_of(request).engine) as connection:
         if has_readers(connection):
-            return "Sign in to start a run."
+            return f"Sign in to {to}."
     return guard.why_not_this_machine(request, local_only=site_of(request).local_only)
 
 

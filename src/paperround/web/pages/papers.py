@@ -29,6 +29,7 @@ from paperround.runs.records import results_kept
 from paperround.runs.rooms import Room
 from paperround.runs.verdicts import judge
 from paperround.web import claims, wording
+from paperround.web.decoding import declared_here
 from paperround.web.feeds import alternates
 from paperround.web.remarks import thread
 from paperround.web.rendering import render
@@ -183,6 +184,7 @@ def _room_context(
         "charts": charts_of(latest.result, site.settings) if latest else [],
         "bars": draw_bars(latest.result.tables, site.settings) if latest else [],
         "closed": why_runs_are_closed(request),
+        "decodes_by": [one.name for one in declared_here(site).values() if one.slug == room.slug],
         "active": next((run for run in runs if run.is_active), None),
         "runs": runs,
         "costs": {s.value: _cost(room, s, counted.get(s)) for s in scales},

@@ -28,9 +28,9 @@ def healthz(site: SiteHere) -> Response:
 
 @router.get("/robots.txt")
 def robots() -> Response:
-    """Everything may be read, but for the endless: searches, runs and comparisons."""
+    """Everything may be read, but for the endless (searches, runs, comparisons) and generations."""
     return PlainTextResponse(
-        "User-agent: *\nDisallow: /search\nDisallow: /runs\nDisallow: /compare\n"
+        "User-agent: *\nDisallow: /search\nDisallow: /runs\nDisallow: /compare\nDisallow: /gener\n"
     )
 
 
