@@ -50,7 +50,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def offering(settings: Settings, tiny: Path) -> Settings:
     """Settings that offer that model."""
     models = {"tiny": str(tiny), "gone": str(tiny / "gone")}
-    return settings.model_copy(update={"generation": TextGeneration(models=models)})
+    # A busy machine may take minutes to import what decodes.
+    generation = TextGeneration(models=models, time_limit_s=280)
+    return settings.model_copy(update={"generation": generation})
 
 
 def limited(settings: Settings, **limits: object) -> Settings:

@@ -383,7 +383,8 @@ def tiny_app(
     folder = tmp_path / "tiny"
     random_model("llama", eos_token_id=None).save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
-    generation = TextGeneration(models={"tiny": str(folder)})
+    # A busy machine may take minutes to import what decodes.
+    generation = TextGeneration(models={"tiny": str(folder)}, time_limit_s=280)
     offering = settings.model_copy(update={"generation": generation})
     yield create_app(offering, local_only=True, worker=False)
 
