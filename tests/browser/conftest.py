@@ -153,6 +153,10 @@ def _said(lines: "Queue[str]", wanted: str) -> str:
             return found[0]
 
 
+# An answer that says what is wrong with a request is none of the page's errors.
+_ANSWERED = re.compile(r"responded with a status of (400|404) ")
+
+
 @pytest.fixture
 def open_page(browser: Browser, server: str) -> Iterator[OpenPage]:
     """Opens pages of the site; an error in a page's console fails the test."""
@@ -169,7 +173,7 @@ def open_page(browser: Browser, server: str) -> Iterator[OpenPage]:
             "console",
             lambda message: (
                 errors.append(message.text)
-                if message.type == "error" and "status of 404" not in message.text
+                if message.type == "error" and not _ANSWERED.search(message.text)
                 else None
             ),
         )

@@ -176,7 +176,7 @@ def named(engine: Engine, name: str) -> Reader:
 
 
 def filled(what: str, things: dict[str, str], form: str) -> str:
-    return re.sub(r"\{[^}]+\}", lambda part: {**things, "{form}": form}[part[0]], what)
+    return re.sub(r"\{[a-z_]+(:path)?\}", lambda part: {**things, "{form}": form}[part[0]], what)
 
 
 def kept(engine: Engine) -> dict[str, list[Any]]:

@@ -51,6 +51,7 @@ def generate(
         report,
         timed,
         use_threads,
+        warm_up,
     )
     from paperround.settings import get_settings
 
@@ -76,8 +77,13 @@ def generate(
             try:
                 asked = {"tokenizer": tokenizer, "prompt": text, "max_new_tokens": max_new_tokens}
                 request = Request(model=prepared, seed=seed, options=options, **asked)
+                plainly = Request(model=plain_model, **asked)
+                if number == 1:
+                    warm_up(chosen, request)
+                    if compare:
+                        warm_up(greedy, plainly)
                 done = timed(chosen, request)
-                beside = timed(greedy, Request(model=plain_model, **asked)) if compare else None
+                beside = timed(greedy, plainly) if compare else None
             except UsageError as error:
                 raise UsageError(f"{place}: {error}") from error
             said = report(place, method, options, done, beside)

@@ -100,6 +100,7 @@ def _generate(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> No
         report,
         timed,
         use_threads,
+        warm_up,
     )
     from paperround.runs.generation import MAX_TEXTS
 
@@ -117,11 +118,16 @@ def _generate(job: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> No
         options=options,
         **common,
     )
+    plainly = Request(model=model, **common)
+    warm_up(method, request)
     done = timed(method, request)
     if (n_texts := len(done.generated.candidates)) > MAX_TEXTS:
         raise UsageError(f"{method.name} gave {n_texts} texts; at most {MAX_TEXTS} are shown here")
     # Greedy decoding beside itself would say nothing.
-    beside = None if method.name == greedy.name else timed(greedy, Request(model=model, **common))
+    beside = None
+    if method.name != greedy.name:
+        warm_up(greedy, plainly)
+        beside = timed(greedy, plainly)
     emit({"kind": "generated", "report": report("the prompt", method.name, options, done, beside)})
 
 

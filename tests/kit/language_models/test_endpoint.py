@@ -214,11 +214,14 @@ def test_who_leaves_a_stream_stops_its_text(local: LocalModel, address: str) -> 
         [300],
     )
     body = {"prompt": "a", "max_tokens": 500, "stream": True}
+    # A pass of so small a model takes less than a client needs to leave on a busy machine.
+    slowed = local.model.register_forward_hook(lambda *_: time.sleep(0.01))
     with counted_passes(local.model) as count:
         with httpx2.stream("POST", address + "/completions", json=body, trust_env=False) as answer:
             next(answer.iter_lines())
         # One text is made at a time: this one has its turn only when the other has ended.
         [[next_one]] = a_model(address, kind="completion").generate(["b"], max_new_tokens=1)
+    slowed.remove()
     local.model.generation_config.eos_token_id = eos
     assert next_one.n_tokens == 1
     assert count.passes < 500

@@ -16,6 +16,7 @@ from paperround.kit.language_models import (
     find_method,
     known_methods,
     timed,
+    warm_up,
 )
 from paperround.kit.language_models.families import (
     CONTEXT,
@@ -187,3 +188,15 @@ def test_an_error_of_a_method_names_it() -> None:
 
     with pytest.raises(UsageError, match="mine: this cannot be"):
         timed(GenerationMethod("mine", "fails", fails), a_request())
+
+
+def test_warming_up_asks_for_one_token_and_leaves_what_is_wrong_to_the_request() -> None:
+    asked = []
+
+    def counts(request: Request) -> Generated:
+        asked.append(request.max_new_tokens)
+        raise ValueError("this cannot be")
+
+    warm_up(GenerationMethod("mine", "counts", counts), a_request(max_new_tokens=9))
+    warm_up(GenerationMethod("mine", "counts", counts), a_request(max_new_tokens=0))
+    assert asked == [1]

@@ -213,5 +213,5 @@ def test_importing_the_room_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
     for name in llm_drop.__all__:
         assert getattr(llm_drop, name).__name__ == name
-    with pytest.raises(AttributeError, match="no attribute 'prune'"):
+    with pytest.raises(AttributeError, match="attribute prune"):
         _ = llm_drop.prune

@@ -24,6 +24,7 @@ from .methods import (
     find_method,
     known_methods,
     timed,
+    warm_up,
 )
 from .reporting import report
 from .serving import serve
@@ -54,4 +55,5 @@ __all__ = [
     "serve",
     "timed",
     "use_threads",
+    "warm_up",
 ]

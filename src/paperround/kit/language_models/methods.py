@@ -9,10 +9,11 @@ itself (leaves out layers, edits weights) does so in `prepare`, whose time is no
 a `generators.toml` declares (`declarations.py`) stands on the site's page too.
 """
 
+import contextlib
 import importlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -182,6 +183,17 @@ def timed(method: GenerationMethod, request: Request) -> Timed:
     except ValueError as error:
         raise UsageError(f"{method.name}: {error}") from error
     return Timed(generated, time.perf_counter() - started)
+
+
+def warm_up(method: GenerationMethod, request: Request) -> None:
+    """One new token that nothing counts.
+
+    What a process pays once (code that is imported on first use, the pages of the weights, threads)
+    would else be the cost of the method that happens to come first. A request that the method
+    cannot follow passes in silence: `timed` says what is wrong with it.
+    """
+    with contextlib.suppress(UsageError):
+        timed(method, replace(request, max_new_tokens=min(1, request.max_new_tokens)))
 
 
 def find_method(name: str) -> GenerationMethod:

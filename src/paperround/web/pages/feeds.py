@@ -31,6 +31,7 @@ from paperround.web.feeds import (
 )
 from paperround.web.pace import Paced
 from paperround.web.site import Site, SiteHere
+from paperround.web.stand_in import from_card
 
 router = APIRouter()
 
@@ -161,9 +162,13 @@ def runnable(request: Request, site: SiteHere, form: str) -> Response:
     """The papers that run, the newest first."""
     checked_form(form)
     with read(site.engine) as connection:
-        details = [paper_by_key(connection, key) for key in site.rooms_by_paper]
-    papers = [detail.paper for detail in details if detail is not None]
-    entries = sorted(map(paper_entry, papers), key=lambda entry: (entry.at, entry.path))
+        entries = [
+            paper_entry(detail.paper)
+            if (detail := paper_by_key(connection, key))
+            else replace(paper_entry(from_card(room).paper), text=room.card.summary)
+            for key, room in site.rooms_by_paper.items()
+        ]
+    entries.sort(key=lambda entry: (entry.at, entry.path))
     listing = Listing(
         "Papers that run", "/runnable", "/runnable", tuple(reversed(entries))[:MAX_ENTRIES]
     )

@@ -9,9 +9,8 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from paperround.catalogue.identity import arxiv_id
 from paperround.catalogue.queries import paper_by_key, reported_of
-from paperround.catalogue.records import Paper, PaperDetail, PaperId
+from paperround.catalogue.records import PaperDetail
 from paperround.catalogue.statements import READER
 from paperround.db import read
 from paperround.discovery.similar import Alike
@@ -34,6 +33,7 @@ from paperround.web.feeds import alternates
 from paperround.web.remarks import thread
 from paperround.web.rendering import render
 from paperround.web.site import Site, SiteHere
+from paperround.web.stand_in import from_card
 from paperround.web.visitors import who, who_asks, why_runs_are_closed
 from paperround.web.voting import counted, voting_on
 
@@ -78,7 +78,7 @@ def paper(
         like = site.searcher.alike(detail.paper.id, n=_SIMILAR)
     else:
         assert room is not None
-        shown, like = _from_card(room), Alike((), ())
+        shown, like = from_card(room), Alike((), ())
         note = "This paper comes with an installed package and is not in the catalogue yet."
     return render(
         request,
@@ -205,35 +205,6 @@ def _readme(path: Path) -> str:
     if not path.is_file() or path.stat().st_size > _README_LIMIT_BYTES:
         return ""
     return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _from_card(room: Room) -> PaperDetail:
-    """What a card says of a paper that the catalogue does not have."""
-    card = room.card
-    stand_in = Paper(
-        id=PaperId(0),
-        key=card.paper,
-        title=card.title,
-        abstract="",
-        title_text=card.title,
-        abstract_text="",
-        authors=(),
-        author_count=None,
-        organisation=None,
-        published=None,
-        listed=None,
-        day=None,
-        categories=(),
-        comment=None,
-        venue=None,
-        code_url=None,
-        project_url=None,
-        pdf_url=None,
-        votes=0,
-        comments=0,
-    )
-    arxiv = arxiv_id(card.paper)
-    return PaperDetail(stand_in, (("arxiv", arxiv),) if arxiv else (), ())
 
 
 def _links(detail: PaperDetail) -> list[tuple[str, str]]:

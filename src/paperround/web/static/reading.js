@@ -31,6 +31,7 @@ async function setFormulas(root) {
     try {
       katex.render(source, formula, {
         output: "mathml", trust: false, maxExpand: 200, maxSize: 20, throwOnError: true, strict: "ignore",
+        errorColor: "currentcolor",
       });
     } catch {
       formula.textContent = words;
