@@ -1,5 +1,6 @@
 """What rooms offer by name, and options given by name."""
 
+import json
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -58,3 +59,17 @@ def test_what_has_no_options_says_so() -> None:
 @given(st.fixed_dictionaries({}, optional={name: st.none() for name in DEFAULTS}))
 def test_none_fits_every_option(options: dict[str, None]) -> None:
     assert offers.completed("it", DEFAULTS, options) == {**DEFAULTS, **options}
+
+
+@given(st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans(), st.none()))
+def test_an_option_is_read_as_it_was_written(value: float | bool | None) -> None:
+    assert offers.option_from_text(json.dumps(value)) == value
+
+
+@given(st.text())
+def test_any_text_is_an_option_of_some_kind(text: str) -> None:
+    offers.option_from_text(text)
+
+
+def test_a_number_longer_than_python_reads_stays_text() -> None:
+    assert offers.option_from_text("9" * 5_000) == "9" * 5_000

@@ -53,6 +53,7 @@ def generate(
         use_threads,
         warm_up,
     )
+    from paperround.kit.offers import options_from_texts
     from paperround.settings import get_settings
 
     if methods:
@@ -63,7 +64,7 @@ def generate(
     if prompt is None:
         raise UsageError("--prompt names the file with the text to go on with; - is standard input")
     chosen, greedy = find_method(method), find_method("greedy")
-    options = chosen.complete(_settings(setting or []))
+    options = chosen.complete(options_from_texts(setting or []))
     prompts = list(_prompts(prompt, chat))
     if not prompts:
         raise UsageError(f"{prompt} has no prompts; write one a line")
@@ -100,19 +101,6 @@ def generate(
             "happens where two tokens are equally probable but for rounding."
         )
         raise typer.Exit(1)
-
-
-def _settings(texts: list[str]) -> dict[str, Any]:
-    from paperround.errors import UsageError
-    from paperround.kit.language_models import option_from_text
-
-    options: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes NAME=VALUE, not '{text}'")
-        options[name] = option_from_text(value)
-    return options
 
 
 def _prompts(file: Path, chat: bool) -> Iterator[tuple[str, Any]]:

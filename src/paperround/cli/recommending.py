@@ -1,6 +1,5 @@
 """Recommending: fit a model to a log, measure it, ask it."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -144,17 +143,10 @@ def _log_and_recommender(
 ) -> Any:
     """The log of a file, and the recommender that `--model` means; names what was rejected."""
     from paperround.errors import UsageError
+    from paperround.kit.offers import options_from_texts
     from paperround.kit.recommendation import Recommender, read_interactions
 
-    options: dict[str, Any] = {}
-    for text in settings or []:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes NAME=VALUE, not '{text}'")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
+    options = options_from_texts(settings or [])
     named = dict(text.partition("=")[::2] for text in columns or [])
     if unknown := sorted(set(named) - {"user", "item", "time"}):
         raise UsageError(f"--column takes user=, item= or time=, not '{unknown[0]}'")

@@ -6,7 +6,8 @@ A room offers something by a module of a known name that has a mapping, as `reco
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,26 @@ def completed(name: str, defaults: Mapping[str, Any], options: Mapping[str, Any]
         if default is not None and value is not None and not _fits(value, default):
             raise UsageError(f"{name}: {option} is {type(default).__name__}, not {value!r}")
     return {**defaults, **options}
+
+
+def option_from_text(text: str) -> Any:
+    """What a person typed for an option: JSON where it is some, else the text itself."""
+    try:
+        return json.loads(text)
+    # Also a number of more digits than Python reads.
+    except ValueError:
+        return text
+
+
+def options_from_texts(texts: Iterable[str]) -> dict[str, Any]:
+    """What `--set NAME=VALUE`, given any number of times, asks for. Raises UsageError without =."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes NAME=VALUE, not '{text}'")
+        options[name] = option_from_text(value)
+    return options
 
 
 def _fits(value: Any, default: Any) -> bool:

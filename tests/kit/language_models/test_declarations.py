@@ -5,15 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from paperround.errors import CardError, UsageError
 from paperround.kit.language_models import find_method, known_methods
 from paperround.kit.language_models.declarations import (
     Declaration,
     declared_methods,
-    option_from_text,
     read_declarations,
 )
 from paperround.runs.rooms import find_rooms
@@ -102,19 +99,3 @@ def test_given_options_stand_in_the_place_of_defaults() -> None:
     declaration = Declaration("mine", "x", {"gamma": 3, "penalty": 0.5})
     assert declaration.complete({"penalty": 1}) == {"gamma": 3, "penalty": 1}
     assert declaration.complete({}) == {"gamma": 3, "penalty": 0.5}
-
-
-@given(st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans(), st.none()))
-def test_an_option_is_read_as_it_was_written(value: float | bool | None) -> None:
-    import json
-
-    assert option_from_text(json.dumps(value)) == value
-
-
-@given(st.text())
-def test_any_text_is_an_option_of_some_kind(text: str) -> None:
-    option_from_text(text)
-
-
-def test_a_number_longer_than_python_reads_stays_text() -> None:
-    assert option_from_text("9" * 5_000) == "9" * 5_000

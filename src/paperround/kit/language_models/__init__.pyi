@@ -7,7 +7,7 @@ from .contract import (
     Prompt,
     Score,
 )
-from .declarations import Declaration, declared_methods, option_from_text
+from .declarations import Declaration, declared_methods
 from .endpoint import EndpointModel
 from .loading import (
     load_language_model,
@@ -50,7 +50,6 @@ __all__ = [
     "load_language_model",
     "load_tokenizer",
     "open_model",
-    "option_from_text",
     "report",
     "serve",
     "timed",

@@ -11,7 +11,6 @@ A room declares its own in a `generators.toml` beside its `generator.py`:
 what the other does not.
 """
 
-import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -79,15 +78,6 @@ def read_declarations(folder: Path, slug: str = "") -> dict[str, Declaration]:
         name: Declaration(name, entry.about, entry.options, entry.is_greedy, slug)
         for name, entry in entries.items()
     }
-
-
-def option_from_text(text: str) -> Any:
-    """What a person typed for an option: JSON where it is some, else the text itself."""
-    try:
-        return json.loads(text)
-    # Also a number of more digits than Python reads.
-    except ValueError:
-        return text
 
 
 class _Entry(BaseModel):

@@ -10,7 +10,8 @@ from starlette.responses import RedirectResponse, Response
 from paperround.clock import utc_now
 from paperround.db import read
 from paperround.errors import ForbiddenError, PaperroundError, UsageError
-from paperround.kit.language_models.declarations import Declaration, option_from_text
+from paperround.kit.language_models.declarations import Declaration
+from paperround.kit.offers import option_from_text
 from paperround.readers import generations as actions
 from paperround.readers.generations import Generation
 from paperround.runs.generation import Asked
