@@ -177,7 +177,8 @@ def _papers(database: Path) -> Iterator[list[tuple[int, str, str]]]:
 def _papers_with_vectors(
     database: Path,
 ) -> Iterator[tuple[list[int], list[str], npt.NDArray[np.float16]]]:
-    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    # LanceDB goes on reading in a thread of its own, one at a time.
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, check_same_thread=False)
     found = connection.execute(
         "SELECT id, title_text || '. ' || abstract_text, vector FROM paper"
         " JOIN embedding ON paper_id = id ORDER BY id"

@@ -98,8 +98,7 @@ def show_multiple_choice(run: Run, trial: Trial) -> None:
     if "sorted" in trial.conditions:
         notes.append(
             "Sorted options know no order either, but one place stays better than another, and "
-            "spelling decides who gets it. This is bfloat16, where rounding can turn an answer of "
-            "a set prompt; the claim is measured in float32."
+            "spelling decides who gets it."
         )
         accuracy = trial.conditions["sorted"].accuracy()
         rows.append(("plain, options sorted", accuracy, accuracy, accuracy, 0.0, 1))

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from paperround.errors import UsageError
@@ -38,11 +37,9 @@ from paperround.papers.set_based_prompting.sensitivity import (
 from paperround.papers.set_based_prompting.trials import (
     Trial,
     every_rotation,
-    flips_in_single_precision,
     given_and_reversed,
     n_passes,
     run_trial,
-    with_exact_head,
 )
 from paperround.runs.card import Scale
 from paperround.runs.reproduction import Run
@@ -77,10 +74,10 @@ PLANS = {
         n_csqa=24, n_mmlu=0, n_boxes=0, n_official=0, every_condition=False, lookup=None
     ),
     Scale.STANDARD: Plan(
-        n_csqa=300,
-        n_mmlu=200,
-        n_boxes=40,
-        n_official=60,
+        n_csqa=80,
+        n_mmlu=50,
+        n_boxes=20,
+        n_official=20,
         every_condition=True,
         lookup=lookup.LookupPlan(steps=500),
     ),
@@ -110,11 +107,6 @@ def measure_at(run: Run, plan: Plan) -> None:
     if not plan.every_condition:
         csqa = shortest_first(csqa, tokenizer)
     show_two_orders(run, model, tokenizer, csqa[1])
-    measure_flips_of_sets(run, model, tokenizer, plan, csqa, mmlu)
-    if plan.every_condition:
-        # Loaded anew: a cast would round the frequencies of the positions too.
-        model, _ = load_language_model(run.asset("smollm2-135m"), torch.bfloat16)
-        model = with_exact_head(model)
     multiple_choice(run, model, tokenizer, plan, csqa, mmlu)
     if plan.n_official:
         official_scores(run, model, tokenizer, csqa[: plan.n_official])
@@ -220,23 +212,6 @@ def show_two_orders(
     )
 
 
-def measure_flips_of_sets(
-    run: Run,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    plan: Plan,
-    csqa: Sequence[Question],
-    mmlu: Sequence[Question],
-) -> None:
-    """In single precision: how many answers of set prompts change with the reversed order."""
-    if not plan.every_condition:
-        return
-    with run.stage("ask set prompts in two orders, in single precision", 4) as stage:
-        asked = [csqa[: plan.n_csqa], mmlu[: plan.n_mmlu]]
-        flips = [flips_in_single_precision(model, tokenizer, q, stage) for q in asked]
-    run.measure("flips-of-sets", max(flips))
-
-
 def multiple_choice(
     run: Run,
     model: PreTrainedModel,
@@ -251,7 +226,8 @@ def multiple_choice(
     trials: list[Trial] = []
     for name, questions, claim in (
         ("CommonsenseQA", csqa[: plan.n_csqa], "accuracy-csqa"),
-        ("MMLU", mmlu[: plan.n_mmlu], "accuracy-mmlu"),
+        # A question of each subject before a second one of any.
+        ("MMLU", mmlu[:: max(1, len(mmlu) // max(1, plan.n_mmlu))][: plan.n_mmlu], "accuracy-mmlu"),
     ):
         if not questions:
             continue
@@ -272,6 +248,8 @@ def multiple_choice(
         trials[0].plain.flips(0, trials[0].reversed_order),
         baseline=trials[0].set_based.flips(0, 1),
     )
+    if plan.every_condition:
+        run.measure("flips-of-sets", max(trial.set_based.flips(0, 1) for trial in trials))
     if plan.n_boxes:
         ask_boxes(run, model, tokenizer, plan.n_boxes, trials)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from paperround.papers.set_based_prompting.encoding import FORMS, PLAIN, Form
@@ -166,44 +166,3 @@ def every_rotation(n_options: int) -> list[Order]:
 def given_and_reversed(n_options: int) -> list[Order]:
     """The given order and the reversed one."""
     return [rotations(n_options)[0], rotations(n_options, reverse=True)[0]]
-
-
-def flips_in_single_precision(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    questions: Sequence[Question],
-    stage: Stage,
-) -> float:
-    """The share of questions that set prompts answer otherwise in the reversed order.
-
-    The model has to be in single precision: in half, sums of the same numbers in another order
-    differ by as much as options do.
-    """
-    found = []
-    for reverse in (False, True):
-        prompts = [
-            question.prompt.permuted(rotations(len(question.options), reverse=reverse)[0])
-            for question in questions
-        ]
-        scores = score_questions(
-            model,
-            tokenizer,
-            [(p, q.continuations) for p, q in zip(prompts, questions, strict=True)],
-        )
-        found.append([of_question.argmax().item() for of_question in scores])
-        stage.advance()
-    return fmean(one != other for one, other in zip(*found, strict=True))
-
-
-def with_exact_head(model: PreTrainedModel) -> PreTrainedModel:
-    """A model in bfloat16 with its last layer in float32; changed in place.
-
-    Half precision is several times as fast on processors with bfloat16. Logits near 20 have steps
-    of an eighth in it, which would tie options: the last layer stays exact.
-    """
-    weight = model.get_output_embeddings().weight.detach().float()
-    head = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-    head.weight = nn.Parameter(weight, requires_grad=False)
-    head.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(),))
-    model.set_output_embeddings(head)
-    return model
