@@ -66,7 +66,6 @@ def tiny(scale: Scale) -> reproduction.Size:
         n=2,
         half=2,
         sample_tokens=4,
-        sweep_dtype=torch.float32,
         sweep=(1, 2),
     )
     if scale is Scale.QUICK:
@@ -95,7 +94,7 @@ def test_every_stage_of_a_scale_runs_on_a_small_world(
     card = find_rooms()[0]["llm-drop"].card
     events: list[dict[str, Any]] = []
     run = Run(card, scale, card.scales[scale].seeds, tmp_path, events.append, threads=1)
-    reproduction.measure(run, tmp_path, a_model("llama").float(), tokenizer, texts, tiny(scale))
+    reproduction.measure(run, a_model("llama").float(), tokenizer, texts, tiny(scale))
     of_kind = {
         kind: [e for e in events if e["kind"] == kind] for kind in ("measure", "table", "series")
     }

@@ -4,14 +4,11 @@ A seed draws the calibration windows, and one set of random attentions. What is 
 same for all seeds and arms.
 """
 
-import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
 from statistics import fmean
 
-import torch
 from scipy.stats import spearmanr
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -68,9 +65,6 @@ class Size:
     half: int
     sample_tokens: int
     n_characters: int | None
-    # The sweeps are many passes over whole windows, which bfloat16 makes three times as fast on
-    # processors with matrix units.
-    sweep_dtype: torch.dtype
     timing: savings.TimingSize | None = None
     peers: PeerSize | None = None
 
@@ -85,27 +79,25 @@ SIZES = {
         half=15,
         sample_tokens=24,
         n_characters=100_000,
-        sweep_dtype=torch.float32,
     ),
     Scale.STANDARD: Size(
-        calibration=(32, 512),
-        measured=(8, 512),
+        calibration=(16, 256),
+        measured=(6, 256),
         texts=("fiction", "proceedings"),
         n=8,
-        sweep=(2, 4, 6, 8, 10, 12, 15),
+        sweep=(4, 8, 12, 15),
         half=15,
         sample_tokens=40,
         n_characters=None,
-        sweep_dtype=torch.bfloat16,
         timing=savings.TimingSize(contexts=(64, 512), claimed_context=512, n_steps=20),
         peers=PeerSize(
             ns=(4, 8),
-            by_loss_windows=4,
+            by_loss_windows=1,
             iterative_windows=4,
             span_windows=8,
-            n_questions=200,
-            repair_steps=100,
-            repair_tokens=256,
+            n_questions=48,
+            repair_steps=60,
+            repair_tokens=128,
         ),
     ),
 }
@@ -119,30 +111,25 @@ def reproduce(run: Run) -> None:
             "the room's full.toml and README. Use quick or standard"
         )
     use_threads(run.threads)
-    folder = run.asset("smollm2-135m")
     proceedings, novel = run.asset("lcet10"), run.asset("canterbury-alice-asyoulik")
     size = SIZES[run.scale]
     with run.stage("load SmolLM2-135M", 1) as stage:
-        model, tokenizer = load_language_model(folder)
+        model, tokenizer = load_language_model(run.asset("smollm2-135m"))
         texts = read_texts(proceedings, novel, tokenizer, size.n_characters)
         stage.advance()
-    measure(run, folder, model, tokenizer, texts, size)
+    measure(run, model, tokenizer, texts, size)
 
 
 def measure(
     run: Run,
-    folder: Path,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: Texts,
     size: Size,
 ) -> None:
-    """All of a scale's measurements, on a model in float32; `folder` is where it came from."""
-    sweeping = model
-    if size.sweep_dtype != torch.float32:
-        sweeping, _ = load_language_model(folder, size.sweep_dtype)
-    scores = score_by_seed(run, sweeping, texts, size)
-    cost_of_dropping(run, sweeping, texts, size, scores)
+    """All of a scale's measurements, on a model in float32."""
+    scores = score_by_seed(run, model, texts, size)
+    cost_of_dropping(run, model, texts, size, scores)
     first = scores[run.seeds[0]]
     shown = {
         "intact": DropPlan(),
@@ -158,9 +145,7 @@ def measure(
         speedups = savings.seconds(run, model, shown, halves, size.timing)
     report.show_texts(run, model, tokenizer, shown, size.sample_tokens)
     if size.peers is not None:
-        questions(run, sweeping, texts, shown, size.peers, speedups)
-        del sweeping
-        gc.collect()
+        questions(run, model, texts, shown, size.peers, speedups)
         repaired(run, model, texts, size, size.peers, plan_drop(first, size.n, "attention"))
 
 
