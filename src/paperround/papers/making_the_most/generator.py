@@ -1,0 +1,76 @@
+"""Conditional beam search for `paperround generate`."""
+
+from collections.abc import Mapping
+
+from paperround.kit.language_models.methods import (
+    PLAIN_SETTINGS,
+    Candidate,
+    Generated,
+    GenerationMethod,
+    Request,
+)
+from paperround.kit.language_models.timing import counted_passes
+from paperround.papers.making_the_most.attributes import Attribute, Length, NonDegenerate
+from paperround.papers.making_the_most.conditional_search import (
+    DEFAULT_TOP_K,
+    conditional_beam_search,
+)
+
+_N_BEAMS = 4
+
+
+def _generate(request: Request) -> Generated:
+    options = request.options
+    length = options["length"]
+    attribute: Attribute
+    if length:
+        attribute = Length(length)
+        wish = f"of exactly {length} tokens and an end"
+    else:
+        attribute = NonDegenerate(options["min_length"], options["max_repeats"])
+        wish = (
+            f"of at least {options['min_length']} tokens in which nothing stands more than "
+            f"{options['max_repeats']} times in a row"
+        )
+    with counted_passes(request.model) as count:
+        found = conditional_beam_search(
+            request.model,
+            request.inputs,
+            attribute,
+            num_beams=options["beams"],
+            num_return_sequences=options["beams"],
+            top_k=options["top_k"],
+            max_new_tokens=request.max_new_tokens,
+            **PLAIN_SETTINGS,
+        )
+    n_prompt = request.input_ids.shape[1]
+    rows = zip(found.sequences, found.lengths.tolist(), found.log_probs.tolist(), strict=True)
+    candidates = tuple(
+        Candidate(request.text(row[n_prompt : n_prompt + n]), n, log_prob)
+        for row, n, log_prob in rows
+        if n
+    )
+    if not candidates:
+        raise ValueError(f"no text {wish} was among the {options['beams']} beams; allow more beams")
+    return Generated(
+        candidates,
+        f"{options['beams']} beams that hold only texts {wish}: {len(candidates)} were found.",
+        count.passes,
+        {"found": len(candidates)},
+    )
+
+
+GENERATORS: Mapping[str, GenerationMethod] = {
+    "making-the-most": GenerationMethod(
+        "making-the-most",
+        "the likeliest texts that do not loop, or of a length, by conditional beam search",
+        _generate,
+        {
+            "beams": _N_BEAMS,
+            "length": 0,
+            "min_length": 1,
+            "max_repeats": 2,
+            "top_k": DEFAULT_TOP_K,
+        },
+    )
+}
