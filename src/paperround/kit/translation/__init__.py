@@ -11,54 +11,7 @@ one update sees, `training.py` the model, `decoding.py` translations and distill
 `quality.py` BLEU and chrF.
 """
 
-from importlib import import_module
-from typing import Any
-
-_HOMES = {
-    "BOS": "texts",
-    "EOS": "texts",
-    "IGNORED": "batches",
-    "PAD": "texts",
-    "PLACEHOLDER": "texts",
-    "UNK": "texts",
-    "Batch": "batches",
-    "Encoded": "batches",
-    "Pair": "texts",
-    "TrainingPlan": "training",
-    "TranslatorSize": "training",
-    "batches_by_tokens": "batches",
-    "begin_words": "texts",
-    "bleu": "quality",
-    "bootstrap_difference": "quality",
-    "build_translator": "training",
-    "chrf": "quality",
-    "cut_to_prefix": "batches",
-    "distil": "decoding",
-    "encode_pairs": "batches",
-    "learn_tokenizer": "texts",
-    "length_limit": "decoding",
-    "normalised": "texts",
-    "padded": "batches",
-    "read_multi30k": "texts",
-    "set_learning_rate": "training",
-    "source_ids": "decoding",
-    "train_translator": "training",
-    "translate": "decoding",
-    "translate_ids": "decoding",
-    "word_ends": "batches",
-}
-
-__all__ = list(_HOMES)
-
+import lazy_loader
 
 # Lazy, so that reading pairs imports no torch.
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
