@@ -1,7 +1,9 @@
 """Conditional beam search for `paperround generate`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from paperround.kit.language_models.declarations import read_declarations
 from paperround.kit.language_models.methods import (
     PLAIN_SETTINGS,
     Candidate,
@@ -11,12 +13,7 @@ from paperround.kit.language_models.methods import (
 )
 from paperround.kit.language_models.timing import counted_passes
 from paperround.papers.making_the_most.attributes import Attribute, Length, NonDegenerate
-from paperround.papers.making_the_most.conditional_search import (
-    DEFAULT_TOP_K,
-    conditional_beam_search,
-)
-
-_N_BEAMS = 4
+from paperround.papers.making_the_most.conditional_search import conditional_beam_search
 
 
 def _generate(request: Request) -> Generated:
@@ -60,17 +57,7 @@ def _generate(request: Request) -> Generated:
     )
 
 
+_DECLARED = read_declarations(Path(__file__).parent, "making-the-most")
 GENERATORS: Mapping[str, GenerationMethod] = {
-    "making-the-most": GenerationMethod(
-        "making-the-most",
-        "the likeliest texts that do not loop, or of a length, by conditional beam search",
-        _generate,
-        {
-            "beams": _N_BEAMS,
-            "length": 0,
-            "min_length": 1,
-            "max_repeats": 2,
-            "top_k": DEFAULT_TOP_K,
-        },
-    )
+    "making-the-most": GenerationMethod.declared(_DECLARED["making-the-most"], _generate)
 }
