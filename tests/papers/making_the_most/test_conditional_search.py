@@ -235,8 +235,45 @@ def test_what_cannot_be_is_said():
     assert found.log_probs.tolist() == [-math.inf]
 
 
-@pytest.mark.parametrize("text", [False, True])
-def test_the_processor_works_in_generate(text, searchable):
+@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize("family", ["llama", "marian"])
+def test_what_is_stored_with_a_model_changes_neither_ranks_nor_sums(family, num_beams, searchable):
+    """Published translators are stored with a forced end and with logits normalised again."""
+    model = searchable(family, n_tokens=N_TOKENS)
+    inputs = prompts(family)
+    wish = NonDegenerate(min_length=2, max_repeats=1, max_period=2)
+    options = {"num_beams": num_beams, "max_new_tokens": 5}
+    expected = conditional_beam_search(model, inputs, wish, **options)
+    model.generation_config.update(
+        forced_eos_token_id=EOS, renormalize_logits=True, repetition_penalty=3.0,
+        no_repeat_ngram_size=1,
+    )  # fmt: skip
+    found = conditional_beam_search(model, inputs, wish, **options)
+    assert torch.equal(found.sequences, expected.sequences)
+    assert torch.equal(found.log_probs, expected.log_probs)
+
+
+def test_with_words_that_are_forbidden_it_is_still_beam_search(searchable):
+    model = searchable("marian", n_tokens=N_TOKENS)
+    inputs = prompts("marian")
+    free = conditional_beam_search(model, inputs, Anything(), num_beams=3, max_new_tokens=5)
+    word = int(free.sequences[0, 1])
+    model.generation_config.bad_words_ids = [[word]]
+    plain = model.generate(
+        **inputs, num_beams=3, do_sample=False, length_penalty=0.0, max_new_tokens=5
+    )
+    found = conditional_beam_search(model, inputs, Anything(), num_beams=3, max_new_tokens=5)
+    assert not torch.equal(found.sequences, free.sequences)
+    assert torch.equal(found.sequences, plain)
+    for row, text in enumerate(texts(found, 1)):
+        keep = inputs["attention_mask"][row].bool()
+        scorer = PrefixScorer(model, inputs["input_ids"][row][keep][None])
+        ended = text[-1] == EOS
+        own = scorer.log_prob(text[:-1] if ended else text, ended=ended)
+        assert float(found.log_probs[row]) == pytest.approx(own, abs=1e-4)
+
+
+def test_the_processor_works_in_generate(searchable):
     model = searchable("llama", n_tokens=N_TOKENS)
     inputs = prompts("llama")
     processor = AttributeLogitsProcessor(
@@ -265,9 +302,33 @@ def test_bad_requests_are_refused(searchable):
         conditional_beam_search(
             model, ids, Anything(), max_new_tokens=2, num_beams=2, num_return_sequences=3
         )
-    with pytest.raises(ValueError, match="do_sample"):
-        conditional_beam_search(model, ids, Anything(), max_new_tokens=2, do_sample=True)
+    for fixed in ({"do_sample": True}, {"forced_eos_token_id": 4}, {"generation_config": None}):
+        with pytest.raises(ValueError, match=next(iter(fixed))):
+            conditional_beam_search(model, ids, Anything(), max_new_tokens=2, **fixed)
     with pytest.raises(ValueError, match="cannot be negative"):
         Length(-1)
     with pytest.raises(ValueError, match="max_repeats=0"):
         NonDegenerate(max_repeats=0)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "marian"])
+def test_a_prompt_without_tokens_or_without_room_after_it_is_refused(family, searchable):
+    model = searchable(family, n_tokens=N_TOKENS)
+    last = model.config.max_position_embeddings
+    whole = torch.full((1, last), 7)
+    with pytest.raises(ValueError, match="too few"):
+        conditional_beam_search(model, whole[:, :0], Anything(), max_new_tokens=2)
+    with pytest.raises(ValueError, match="rows, tokens"):
+        conditional_beam_search(model, whole[0], Anything(), max_new_tokens=2)
+    with pytest.raises(ValueError, match="hold attention_mask, and no input_ids"):
+        conditional_beam_search(model, {"attention_mask": whole}, Anything(), max_new_tokens=2)
+    longer = torch.full((1, last + 1), 7)
+    for ids, n in ((longer, 1), (whole[:, :3], last + 1)):
+        with pytest.raises(ValueError, match=f"has learnt {last}"):
+            conditional_beam_search(model, ids, Anything(), max_new_tokens=n)
+    # The last token is written and not read.
+    n_room = 1 if family == "gpt2" else last
+    found = conditional_beam_search(
+        model, whole, Length(0), num_beams=2, max_new_tokens=min(n_room, 2)
+    )
+    assert found.satisfied.all()

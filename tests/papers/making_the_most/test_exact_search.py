@@ -147,6 +147,14 @@ def test_bad_requests_are_refused(searchable):
         exact_mode(model, PROMPT.repeat(2, 1), max_length=1)
     with pytest.raises(ValueError, match="empty prompt"):
         PrefixScorer(model, torch.zeros(1, 0, dtype=torch.long))
+    with pytest.raises(ValueError, match="no input_ids"):
+        exact_mode(model, {}, max_length=1)
+    with pytest.raises(ValueError, match="has learnt 512"):
+        exact_mode(model, torch.zeros(1, 512, dtype=torch.long), max_length=1)
+    translator = searchable("marian")
+    for n, words in ((0, "too few"), (65, "has learnt 64")):
+        with pytest.raises(ValueError, match=words):
+            exact_mode(translator, torch.zeros(1, n, dtype=torch.long), max_length=1)
 
 
 def test_a_little_noise_becomes_the_mode_of_a_perfect_model_of_long_texts():

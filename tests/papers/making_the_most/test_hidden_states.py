@@ -170,6 +170,17 @@ def test_a_row_of_a_batch_is_optimised_as_if_it_were_alone(family, states, optim
         assert torch.allclose(made.score(ids[row : row + 1])[0], together[row], atol=tolerance)
 
 
+@each_kind
+def test_texts_of_unequal_lengths_are_read_in_one_batch(states):
+    optimizer, lengths = an_optimizer(states=states, steps=2), (4 * WINDOW + 3, WINDOW + 2, 2)
+    ids = some_ids(rows=3)
+    # Whatever stands behind a text.
+    together = optimizer.score(ids)
+    for row, n in enumerate(lengths):
+        alone = optimizer.score(ids[row : row + 1, :n])[0]
+        assert torch.allclose(alone, together[row, : n - 1], atol=1e-6)
+
+
 def test_every_row_may_have_a_step_size_of_its_own():
     ids = some_ids(rows=3)
     sizes = [0.0, 0.01, 0.1]
@@ -327,5 +338,10 @@ def test_what_cannot_be_read_is_refused():
         optimizer.fit_prompt(some_ids(1, 65))
     with pytest.raises(ValueError, match="one token or more"):
         optimizer.classify(some_ids()[0], [], [torch.tensor([1])])
+    gpt2 = an_optimizer("gpt2", max_cache=600)
     with pytest.raises(ValueError, match="has learnt 512"):
-        an_optimizer("gpt2").score(some_ids(1, 600))
+        gpt2.score(some_ids(1, 600))
+    with pytest.raises(ValueError, match="513 tokens need"):
+        gpt2.classify(some_ids(1, 509)[0], [some_ids(1, 3)[0]], [torch.tensor([1, 2])])
+    with pytest.raises(ValueError, match="too few"):
+        gpt2.classify(torch.zeros(0).long(), [some_ids(1, 3)[0]], [torch.tensor([1])])

@@ -59,6 +59,31 @@ def test_the_states_are_those_that_the_head_was_given(family, searchable):
                 assert torch.allclose(state, expected, atol=1e-4)
 
 
+def test_what_is_stored_with_a_model_does_not_change_what_it_writes(searchable):
+    model = searchable("marian", n_tokens=12)
+    options = {"n": 6, "max_new_tokens": 4, "seed": 2}
+    expected = sample_continuations(model, torch.tensor([[6, 7, 8]]), **options)
+    assert not expected.ended.all()
+    model.generation_config.update(forced_eos_token_id=EOS, repetition_penalty=3.0, top_p=0.1)
+    found = sample_continuations(model, torch.tensor([[6, 7, 8]]), **options)
+    assert torch.equal(found.tokens, expected.tokens)
+    assert torch.equal(found.ended, expected.ended)
+
+
+def test_nothing_is_sampled_from_nothing(searchable):
+    model = searchable("gpt2", n_tokens=12)
+    ids = torch.tensor([[6, 7, 8]])
+    for options, words in (
+        ({"n": 0, "max_new_tokens": 4}, "n=0"),
+        ({"n": 2, "max_new_tokens": 0}, "max_new_tokens=0"),
+        ({"n": 2, "max_new_tokens": 600}, "has learnt 512"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            sample_continuations(model, ids, seed=0, **options)
+    with pytest.raises(ValueError, match="too few"):
+        sample_continuations(model, ids[:, :0], n=2, max_new_tokens=4, seed=0)
+
+
 def a_coin(n, seed=0):
     """Continuations whose second token says whether the third and last is 2 or 3."""
     generator = torch.Generator().manual_seed(seed)

@@ -151,6 +151,25 @@ def test_a_folder_with_a_head_keeps_it_and_two_models_may_differ_in_size(tmp_pat
     assert torch.allclose(logits[target.mask], expected[target.mask], atol=1e-5)
 
 
+def test_the_folders_tokenizer_says_which_tokens_are_special(tmp_path):
+    tokenizer = byte_tokenizer(pad_token="<pad>")
+    config = BertConfig(**{**SIZES, "vocab_size": len(tokenizer), "pad_token_id": 256})
+    BertForMaskedLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert SundaeSeq2Seq.from_mlm(tmp_path).special == SpecialTokens.of(tokenizer)
+    with pytest.raises(ValueError, match="give special=SpecialTokens"):
+        SundaeSeq2Seq.from_mlm(an_mlm())
+
+
+def test_an_empty_text_is_its_frame_and_needs_one():
+    model = a_model()
+    together = generate(model, [[], [5, 6]], n_steps=2)
+    assert together[0].tokens == generate(model, [[]], n_steps=2)[0].tokens != ()
+    bare = SundaeSeq2Seq.from_mlm(an_mlm(), special=SpecialTokens(PAD))
+    with pytest.raises(ValueError, match="an empty text"):
+        bare.generate([[5], []])
+
+
 def test_other_builds_are_refused():
     config = GPT2Config(vocab_size=V, n_embd=16, n_layer=1, n_head=2)
     with pytest.raises(ValueError, match="not of BERT's build"):
@@ -253,8 +272,11 @@ def test_training_is_the_seeds_alone_and_lowers_the_loss():
     assert not model.training
     other = train_sundae(a_model(trained=False), pairs, SundaePlan(steps=2), seed=4)
     assert other != runs[0][0][:2]
-    with pytest.raises(ValueError, match="no pairs"):
-        train_sundae(model, [], plan, seed=0)
+    for wrong, words in (([], "no pairs"), ([([5], [6]), ([5], [])], "pair 2 has an empty target")):
+        with pytest.raises(ValueError, match=words):
+            train_sundae(model, wrong, plan, seed=0)
+        with pytest.raises(ValueError, match=words):
+            validation_loss(model, wrong)
     # It has learnt the lengths, and most of the words.
     written = generate(model, [x for x, _ in pairs[:10]], n_steps=4, temperature=0.2)
     assert all(len(one.tokens) == 2 for one in written)

@@ -25,12 +25,23 @@ from transformers.utils import ModelOutput
 from paperround.kit.language_models.decoding import evaluating
 from paperround.papers.making_the_most.attributes import Attribute, Extensions
 from paperround.papers.making_the_most.prefix_scores import (
+    UNTOUCHED,
     HiddenTap,
+    check_prompt,
     decoder_prompt_length,
     end_tokens,
 )
 
 DEFAULT_TOP_K = 50
+# Settings of generate that would make another ranking of this one.
+_FIXED = (
+    "do_sample",
+    "length_penalty",
+    "early_stopping",
+    "custom_generate",
+    "forced_eos_token_id",
+    "renormalize_logits",
+)
 
 
 @dataclass
@@ -68,7 +79,9 @@ def conditional_beam_search(
     models. Each beam offers its `top_k` tokens and its end; `lam` 0 ranks by the model alone, so
     that the attribute only forbids. No returned text is without the attribute: where the beams
     held too few, `satisfied` says so. `max_new_tokens` counts the ending token. `generate_kwargs`
-    go to `model.generate`. Raises ValueError for settings that cannot be followed.
+    go to `model.generate`; the model's own settings that change probabilities, as a penalty on
+    repeating or a forced end, are switched off. Raises ValueError for settings that cannot be
+    followed, a prompt without tokens, and one that leaves no room in the model's positions.
     """
     if not lam >= 0 or lam == float("inf"):
         raise ValueError(f"lam={lam} must be finite and not below 0")
@@ -80,11 +93,14 @@ def conditional_beam_search(
         )
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens={max_new_tokens} must be at least 1")
-    for fixed in ("do_sample", "length_penalty", "early_stopping", "custom_generate"):
+    for fixed in _FIXED:
         if generate_kwargs.get(fixed):
             raise ValueError(f"{fixed}={generate_kwargs[fixed]!r}: the ranking here leaves no room")
+    if "generation_config" in generate_kwargs:
+        raise ValueError("generation_config: give its settings one by one, by their names")
     attribute.check(max_new_tokens)
     prompt = dict(inputs) if isinstance(inputs, Mapping) else {"inputs": inputs}
+    check_prompt(model, prompt, max_new_tokens)
     eos = end_tokens(model, generate_kwargs)
     prompt_length = decoder_prompt_length(model, prompt)
     with evaluating(model), HiddenTap(model, attribute.needs_hidden_states) as tap:
@@ -102,6 +118,7 @@ def conditional_beam_search(
         sequences = model.generate(
             **prompt,
             **{
+                **UNTOUCHED,
                 **generate_kwargs,
                 "logits_processor": LogitsProcessorList([*given, processor]),
                 "max_new_tokens": max_new_tokens,
@@ -145,8 +162,8 @@ class AttributeLogitsProcessor(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """(rows, V) guided scores; -inf for all but the tokens that each row offers."""
-        # Greedy decoding hands over logits; log-probabilities stay as they are.
-        log_probs = nn.functional.log_softmax(scores, dim=-1)
+        # Beam search hands over log-probabilities, greedy decoding logits.
+        log_probs = scores if self._num_beams > 1 else scores.log_softmax(dim=-1)
         prefixes = input_ids[:, self._prompt_length :]
         sums, posterior = self._of_prefixes(prefixes)
         eos = torch.tensor(

@@ -69,12 +69,24 @@ def check_ids(model: PreTrainedModel, ids: Tensor, n_positions: int, *, shortest
         raise ValueError(f"token ids have to be whole numbers (rows, tokens), not {ids.shape}")
     if ids.shape[1] < shortest:
         raise ValueError(f"{ids.shape[1]} tokens are too few, {shortest} is the least")
-    config = model.config.get_text_config(decoder=True)
-    last = getattr(config, "max_position_embeddings", None)
-    if last is not None and not has_rotary_positions(model) and n_positions > last:
+    check_positions(model, n_positions)
+
+
+def check_positions(model: PreTrainedModel, n_positions: int) -> None:
+    """Raises ValueError where the model has a table of positions, and it ends before so many."""
+    last = n_learnt_positions(model)
+    if last is not None and n_positions > last:
         raise ValueError(
             f"{n_positions} tokens need as many positions, {type(model).__name__} has learnt {last}"
         )
+
+
+def n_learnt_positions(model: PreTrainedModel) -> int | None:
+    """How many positions a model's table has; None for one without such a table."""
+    if has_rotary_positions(model):
+        return None
+    config = model.config.get_text_config(decoder=True)
+    return getattr(config, "max_position_embeddings", None)
 
 
 def has_rotary_positions(model: PreTrainedModel) -> bool:

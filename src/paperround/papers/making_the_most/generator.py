@@ -5,7 +5,6 @@ from pathlib import Path
 
 from paperround.kit.language_models.declarations import read_declarations
 from paperround.kit.language_models.methods import (
-    PLAIN_SETTINGS,
     Candidate,
     Generated,
     GenerationMethod,
@@ -38,7 +37,6 @@ def _generate(request: Request) -> Generated:
             num_return_sequences=options["beams"],
             top_k=options["top_k"],
             max_new_tokens=request.max_new_tokens,
-            **PLAIN_SETTINGS,
         )
     n_prompt = request.input_ids.shape[1]
     rows = zip(found.sequences, found.lengths.tolist(), found.log_probs.tolist(), strict=True)

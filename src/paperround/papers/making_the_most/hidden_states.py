@@ -135,7 +135,8 @@ class HiddenStateOptimizer:
     def score(self, ids: Tensor) -> Tensor:
         """The losses of all tokens of (rows, tokens) but the first, (rows, tokens - 1) in nats.
 
-        A token's loss is taken before any step that has seen the token.
+        A token's loss is taken before any step that has seen the token. Behind shorter texts may
+        stand any tokens, whose losses are to be left out: nothing later changes a loss.
         """
         check_ids(self.model, ids, ids.shape[-1], shortest=2)
         losses, _ = self._read_all(ids, ends_scored=True)
@@ -190,7 +191,8 @@ class HiddenStateOptimizer:
         """
         if not queries or not labels or min(len(ids) for ids in (*queries, *labels)) == 0:
             raise ValueError("there have to be queries and labels, each of one token or more")
-        check_ids(self.model, prompt[None], len(prompt), shortest=1)
+        n_asked = max(map(len, queries)) + max(map(len, labels)) - 1
+        check_ids(self.model, prompt[None], len(prompt) + n_asked, shortest=1)
         cache = self.fit_prompt(prompt[None])
         past = [states for layer in cache.layers for states in (layer.keys, layer.values)]
         # Labels that differ in their last token only are scored by one reading.

@@ -18,12 +18,16 @@ from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from paperround.kit.language_models.decoding import evaluating
 from paperround.papers.making_the_most.attributes import Extensions
 from paperround.papers.making_the_most.prefix_scores import (
+    UNTOUCHED,
     HiddenTap,
+    check_prompt,
     decoder_prompt_length,
     end_tokens,
 )
 
 _IGNORED = -100
+# Of the waves that tell lengths apart: our own choice.
+_PERIODS = (3.0, 6.0, 12.0, 24.0, 48.0, 96.0)
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,12 @@ def sample_continuations(
 
     `inputs` as the tokenizer gave them, padded on the left for decoder-only models. The states are
     those of the very passes that drew the tokens, so any family's positions and caches are right.
+    Raises ValueError for a prompt without tokens, or too long for the model's positions.
     """
     prompt = dict(inputs) if isinstance(inputs, Mapping) else {"inputs": inputs}
+    if n < 1 or max_new_tokens < 1:
+        raise ValueError(f"n={n} and max_new_tokens={max_new_tokens} must be at least 1")
+    check_prompt(model, prompt, max_new_tokens)
     start = decoder_prompt_length(model, prompt)
     eos = torch.tensor(sorted(end_tokens(model, generate_kwargs)))
     with evaluating(model), HiddenTap(model) as tap, torch.random.fork_rng(devices=[]):
@@ -77,10 +85,12 @@ def sample_continuations(
         sequences = model.generate(
             **prompt,
             **{
+                **UNTOUCHED,
                 "do_sample": True,
                 "temperature": 1.0,
                 "top_k": 0,
                 "top_p": 1.0,
+                "min_p": None,
                 "num_beams": 1,
                 **generate_kwargs,
                 "num_return_sequences": n,
@@ -123,18 +133,17 @@ class PrefixClassifier(nn.Module):
         self.norm = nn.LayerNorm(d_hidden)
         self.from_state = nn.Linear(d_hidden, width)
         self.from_token = nn.Linear(embeddings.weight.shape[1], width, bias=False)
-        self.from_length = nn.Linear(2, width, bias=False)
+        self.from_length = nn.Linear(2 * len(_PERIODS) + 1, width, bias=False)
         self.head = nn.Linear(width, n_classes)
 
     def forward(self, hidden_states: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
         """(rows, k, n_classes) for states (rows, d), tokens (rows, k) and lengths (rows,)."""
         with torch.no_grad():
             embedded = self._embeddings[0].weight[tokens].float()
-        scale = torch.stack([lengths / 32, torch.log1p(lengths.float())], dim=-1)
         features = (
             self.from_state(self.norm(hidden_states.float()))[:, None]
             + self.from_token(nn.functional.normalize(embedded, dim=-1) * math.sqrt(8))
-            + self.from_length(scale.float())[:, None]
+            + self.from_length(_length_features(lengths))[:, None]
         )
         return self.head(nn.functional.gelu(features)).log_softmax(dim=-1)
 
@@ -148,6 +157,14 @@ class PrefixClassifier(nn.Module):
         lengths = torch.full((states.shape[0],), extensions.length, device=states.device)
         with torch.inference_mode():
             return self(states, extensions.tokens, lengths)
+
+
+def _length_features(lengths: Tensor) -> Tensor:
+    """(rows, features): neighbouring lengths differ as plainly as distant ones."""
+    periods = torch.tensor(_PERIODS, device=lengths.device)
+    angles = 2 * math.pi * lengths[:, None] / periods
+    scale = torch.log1p(lengths.float())[:, None]
+    return torch.cat([angles.cos(), angles.sin(), scale], dim=-1)
 
 
 @dataclass(frozen=True)

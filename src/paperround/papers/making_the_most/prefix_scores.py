@@ -8,7 +8,18 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from paperround.kit.language_models.methods import PLAIN_SETTINGS
+from paperround.papers.making_the_most.decoders import check_ids, check_positions
+
 Tokens = tuple[int, ...]
+# What a model's own settings may ask of `generate` that would change its probabilities, or the sums
+# of a search: switched off. Many translation models are stored with a forced end, whose probability
+# would count as 1, and with logits normalised again behind every processor.
+UNTOUCHED: Mapping[str, Any] = {
+    **PLAIN_SETTINGS,
+    "forced_eos_token_id": None,
+    "renormalize_logits": False,
+}
 
 
 class PrefixScorer:
@@ -21,7 +32,7 @@ class PrefixScorer:
 
     def __init__(self, model: PreTrainedModel, inputs: Tensor | Mapping[str, Tensor]) -> None:
         given = dict(inputs) if isinstance(inputs, Mapping) else {"input_ids": inputs}
-        ids = given["input_ids"]
+        ids = _prompt_ids(given)
         if ids.ndim != 2 or ids.shape[0] != 1:
             raise ValueError(f"one prompt is searched at a time; ids of shape {tuple(ids.shape)}")
         mask = given.get("attention_mask", torch.ones_like(ids)).bool()
@@ -30,12 +41,13 @@ class PrefixScorer:
         self._encoder_outputs = None
         if model.config.is_encoder_decoder:
             start = _decoder_start(model)
+            check_ids(model, self._prompt, self._prompt.shape[1], shortest=1)
             with torch.inference_mode():
                 self._encoder_outputs = model.get_encoder()(
                     input_ids=self._prompt, return_dict=True
                 )
             self._source, self._prompt = self._prompt, torch.tensor([[start]], device=ids.device)
-        if self._prompt.shape[1] == 0:
+        elif self._prompt.shape[1] == 0:
             raise ValueError("an empty prompt: a decoder needs a token to start from")
 
     @property
@@ -49,6 +61,7 @@ class PrefixScorer:
         Rows of shorter prefixes have meaningless ends.
         """
         longest, n_prompt = max(map(len, prefixes)), self._prompt.shape[1]
+        check_positions(self._model, n_prompt + longest)
         ids = self._prompt.new_zeros((len(prefixes), n_prompt + longest))
         ids[:, :n_prompt] = self._prompt
         for row, prefix in enumerate(prefixes):
@@ -131,7 +144,22 @@ def decoder_prompt_length(model: PreTrainedModel, prompt: Mapping[str, Tensor]) 
     if model.config.is_encoder_decoder:
         given = prompt.get("decoder_input_ids")
         return 1 if given is None else given.shape[1]
-    return prompt["input_ids" if "input_ids" in prompt else "inputs"].shape[1]
+    return _prompt_ids(prompt).shape[1]
+
+
+def check_prompt(model: PreTrainedModel, prompt: Mapping[str, Tensor], max_new_tokens: int) -> None:
+    """Raises ValueError for a prompt without ids or tokens, or too long for learnt positions."""
+    ids = _prompt_ids(prompt)
+    check_ids(model, ids, ids.shape[-1], shortest=1)
+    # What the limit ends with is not read.
+    check_positions(model, decoder_prompt_length(model, prompt) + max_new_tokens - 1)
+
+
+def _prompt_ids(prompt: Mapping[str, Tensor]) -> Tensor:
+    ids = prompt.get("input_ids", prompt.get("inputs"))
+    if ids is None:
+        raise ValueError(f"the inputs hold {', '.join(prompt) or 'nothing'}, and no input_ids")
+    return ids
 
 
 def _decoder_start(model: PreTrainedModel) -> int:

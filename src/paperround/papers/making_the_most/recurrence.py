@@ -174,7 +174,8 @@ class WindowRecurrence:
         Begins with `memory`, or with none: the first window of a text has no slots. Gradients flow
         to `self.memory`'s weights through every window, and back through the memory between them;
         with `checkpointing` a window's activations are computed again for them and not kept. Text
-        that goes on is given with the token that ended the call before as its first one.
+        that goes on is given with the token that ended the call before as its first one. Behind
+        shorter texts may stand any tokens, whose losses are to be left out.
         """
         check_ids(self.model, ids, self.window, shortest=2)
         found = []

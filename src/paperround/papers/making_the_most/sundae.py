@@ -25,6 +25,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
+    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -117,9 +118,11 @@ class SundaeSeq2Seq(nn.Module):
         Models of BERT's kind (BERT, RoBERTa, XLM-R, DistilBERT), with their masked-language head,
         or folders that hold one; the given ones stay as they are. One without the head, as a
         sentence encoder, gets its own embeddings as the head, after a fresh layer norm. `special`
-        is read from the decoder's configuration where it is not given. Raises ValueError for models
-        of another build.
+        is read from the decoder's tokenizer where that is a folder. Raises ValueError for models of
+        another build, and where nothing says which tokens are special.
         """
+        if special is None:
+            special = _special_tokens(encoder if decoder is None else decoder)
         read = _opened(encoder)
         write = copy.deepcopy(read) if decoder is None else copy.deepcopy(_opened(decoder))
         read = copy.deepcopy(read.base_model)
@@ -133,7 +136,7 @@ class SundaeSeq2Seq(nn.Module):
             write = _TiedMaskedLM(write)
         for layer in _layers(write.base_model):
             layer.attention = _WithSource(layer.attention, write.config, read.config.hidden_size)
-        return cls(read, write, special or _special_tokens(write.config))
+        return cls(read, write, special)
 
     @property
     def n_framing(self) -> int:
@@ -148,11 +151,14 @@ class SundaeSeq2Seq(nn.Module):
     def batch(self, texts: Sequence[Sequence[int]]) -> Batch:
         """The texts as one padded batch, with the frame around each.
 
-        Raises ValueError for one that exceeds the models' positions.
+        Raises ValueError for one that exceeds the models' positions, and for one without any token
+        where there is no frame.
         """
         bos = [] if self.special.bos is None else [self.special.bos]
         eos = [] if self.special.eos is None else [self.special.eos]
         width = max(len(text) for text in texts) + len(bos) + len(eos)
+        if not self.n_framing and not all(texts):
+            raise ValueError("an empty text, and no token that frames it: nothing is left to read")
         if width > self.max_length:
             raise ValueError(
                 f"a text of {width} tokens with its frame; the models know {self.max_length} places"
@@ -312,9 +318,13 @@ def _n_positions(base: nn.Module) -> int:
     return base.config.max_position_embeddings - (0 if offset is None else offset + 1)
 
 
-def _special_tokens(config: Any) -> SpecialTokens:
-    if config.pad_token_id is None:
-        raise ValueError("the decoder's configuration names no pad_token_id; give special=...")
-    bos = getattr(config, "bos_token_id", None)
-    eos = getattr(config, "eos_token_id", None)
-    return SpecialTokens(config.pad_token_id, bos, eos)
+def _special_tokens(decoder: PreTrainedModel | str | Path) -> SpecialTokens:
+    # Configurations do not say: BERT's names neither [CLS] nor [MASK].
+    if isinstance(decoder, PreTrainedModel):
+        raise ValueError(
+            "a model does not say which of its tokens are special; give "
+            "special=SpecialTokens.of(tokenizer)"
+        )
+    return SpecialTokens.of(
+        AutoTokenizer.from_pretrained(decoder, local_files_only=True, trust_remote_code=False)
+    )

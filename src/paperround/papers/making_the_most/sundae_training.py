@@ -109,9 +109,9 @@ def train_sundae(
     """The SUNDAE loss of every update; the model is trained in place and left evaluating.
 
     `pairs` are ids of (source, target) without a frame. The updates depend on the seed alone.
+    Raises ValueError where there are none, or one has an empty target.
     """
-    if not pairs:
-        raise ValueError("no pairs to train on")
+    _check(pairs)
     generator = torch.Generator().manual_seed(seed)
     rng = random.Random(f"sundae {seed}")
     optimizer = torch.optim.AdamW(
@@ -147,7 +147,11 @@ def train_sundae(
 def validation_loss(
     model: SundaeSeq2Seq, pairs: TokenPairs, *, seed: int = 0, batch_size: int = 64
 ) -> float:
-    """The SUNDAE loss in nats a word, every model under the same corruption for a seed."""
+    """The SUNDAE loss in nats a word, every model under the same corruption for a seed.
+
+    Raises ValueError as `train_sundae`.
+    """
+    _check(pairs)
     generator = torch.Generator().manual_seed(seed)
     total, n_words = 0.0, 0
     with torch.inference_mode(), evaluating(model):
@@ -159,6 +163,14 @@ def validation_loss(
             total += n * float(sundae_loss(model, source, target, generator))
             n_words += n
     return total / n_words
+
+
+def _check(pairs: TokenPairs) -> None:
+    if not pairs:
+        raise ValueError("no pairs to learn from")
+    for number, (_, target) in enumerate(pairs, 1):
+        if not target:
+            raise ValueError(f"pair {number} has an empty target, which has no words to learn")
 
 
 def _cross_entropy(logits: Tensor, target: Batch) -> Tensor:
