@@ -39,7 +39,7 @@ NORMS, ALL = "dynamic evaluation, norms", "dynamic evaluation, all weights"
 WEIGHTS: Mapping[str, Chosen] = {NORMS: "norms", ALL: "all"}
 # Of the windows whose descent is looked at: small beside any that was tuned.
 _SMALL_STEP = 1e-3
-_BEGINNING, _WRITTEN = 96, 32
+_BEGINNING, _WRITTEN = 64, 16
 _LONGEST_PROMPT = 1_024
 
 
@@ -80,7 +80,7 @@ class Size:
 # The model rests much attention on its first tokens, whatever they are: they stay in every arm.
 N_SINKS = 4
 SIZES = {
-    Scale.QUICK: Size(window=32, max_cache=256, checked=6),
+    Scale.QUICK: Size(window=32, max_cache=256, checked=2),
     Scale.STANDARD: Size(
         window=32,
         max_cache=256,

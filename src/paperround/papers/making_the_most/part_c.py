@@ -68,11 +68,11 @@ class Size:
 SIZES: Mapping[Scale, Size] = {
     Scale.QUICK: Size(
         model=MaskedLMSize(d_model=64, n_layers=2, n_heads=4, d_ffn=128, max_positions=32),
-        masked_lm=MaskedLMPlan(steps=120, batch_size=64, learning_rate=4e-3),
-        sundae=SundaePlan(steps=60, batch_size=32, learning_rate=3e-3),
+        masked_lm=MaskedLMPlan(steps=160, batch_size=64, learning_rate=4e-3),
+        sundae=SundaePlan(steps=24, batch_size=32, learning_rate=3e-3),
         decoding_steps=(1, 10),
         temperature=0.1,
-        n_lengths=3,
+        n_lengths=1,
         with_encoder_only=False,
     ),
     Scale.STANDARD: Size(

@@ -78,7 +78,7 @@ class Size:
 
 
 SIZES: Mapping[Scale, Size] = {
-    Scale.QUICK: Size(n_languages=3, n_narrow=5, search=None),
+    Scale.QUICK: Size(n_languages=3, n_narrow=3, search=None),
     Scale.STANDARD: Size(
         n_languages=10,
         n_narrow=10,

@@ -52,7 +52,8 @@ def show_perplexities(
         f"A: perplexity by what is known of the past: {model}",
         (*columns, "tokens computed per token", "keys per query", "tokens carried"),
         rows,
-        note=f"The same tokens for all rows; trained memories and prefixes have {n_seeds} seeds. "
+        note=f"The same tokens for all rows; trained memories have {n_seeds} seeds, and where a "
+        "learnt prefix has a spread it has as many. "
         "Carried: tokens whose keys and values are kept between windows, in all layers; a slot in "
         "one layer of thirty counts 1/30.",
     )

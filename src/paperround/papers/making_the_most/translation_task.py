@@ -89,7 +89,7 @@ STANDARD = TaskSize(
 def translation(run: Run) -> tuple[TranslationTask, MarianMTModel | None]:
     """What C and D translate at this scale, and at standard a translator from left to right."""
     if run.scale is Scale.QUICK:
-        return invented_task(n_train=3_000, n_validation=100, n_test=50), None
+        return invented_task(n_train=3_000, n_validation=80, n_test=20), None
     with run.stage("read the pairs and learn the vocabulary", 1) as stage:
         task = multi30k_task(run.asset("multi30k"), STANDARD)
         stage.advance()
