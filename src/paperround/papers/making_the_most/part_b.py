@@ -85,16 +85,16 @@ SIZES = {
         window=32,
         max_cache=256,
         checked=6,
-        passage=384,
+        passage=256,
         tuned=256,
         n_characters=400_000,
         grid=Grid(
-            adam=(1e-3, 3e-3, 1e-2, 3e-2),
-            sgd=(0.1, 0.3, 1.0, 3.0),
+            adam=(3e-3, 1e-2, 3e-2),
+            sgd=(0.1, 0.3, 1.0),
             norms=(1e-2, 1e-1),
             all_weights=(1e-3, 1e-2),
         ),
-        few_shot=FewShot(examples=(1, 2, 4), questions=12, lrs=(3e-3, 1e-2)),
+        few_shot=FewShot(examples=(1, 2, 4), questions=8, lrs=(1e-2,)),
     ),
 }
 

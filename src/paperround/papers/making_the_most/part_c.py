@@ -78,10 +78,10 @@ SIZES: Mapping[Scale, Size] = {
     Scale.STANDARD: Size(
         model=MaskedLMSize(),
         masked_lm=MaskedLMPlan(steps=300, batch_size=64),
-        sundae=SundaePlan(steps=200, batch_size=32, learning_rate=1.5e-3),
+        sundae=SundaePlan(steps=130, batch_size=32, learning_rate=1.5e-3),
         decoding_steps=(1, 4, 10),
         temperature=0.1,
-        n_lengths=3,
+        n_lengths=1,
         with_encoder_only=True,
     ),
 }
@@ -248,8 +248,8 @@ def show(
         rows,
         note=(
             f"SUNDAE arms: {size.sundae.steps} updates of {size.sundae.batch_size} pairs, means "
-            f"over seeds; the {size.n_lengths} likeliest lengths are tried, one pass more scores "
-            f"them. Before, the masked language model took {len(losses)} updates, "
+            f"over seeds; lengths tried: the {size.n_lengths} likeliest, one pass more scores "
+            f"the texts. Before, the masked language model took {len(losses)} updates, "
             f"{masked_seconds:.0f} s, which the arm from random weights did not get. Passes from "
             "left to right: of all batches"
         ),
