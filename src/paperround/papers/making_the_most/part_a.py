@@ -68,7 +68,7 @@ SIZES = {
     Scale.QUICK: Size(
         Training(
             window=8,
-            n_updates=30,
+            n_updates=24,
             n_streams=12,
             bptt=4,
             learning_rate=1e-2,
@@ -79,7 +79,7 @@ SIZES = {
             start_bias=-2.0,
         ),
         passages=(24, 24),
-        n_updates=120,
+        n_updates=100,
     ),
     Scale.STANDARD: Size(
         Training(

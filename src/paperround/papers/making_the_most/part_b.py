@@ -39,7 +39,7 @@ NORMS, ALL = "dynamic evaluation, norms", "dynamic evaluation, all weights"
 WEIGHTS: Mapping[str, Chosen] = {NORMS: "norms", ALL: "all"}
 # Of the windows whose descent is looked at: small beside any that was tuned.
 _SMALL_STEP = 1e-3
-_BEGINNING, _WRITTEN = 64, 16
+_BEGINNING, _WRITTEN = 48, 12
 _LONGEST_PROMPT = 1_024
 
 
@@ -198,7 +198,7 @@ def written(
     texts = {}
     with run.stage("let SmolLM2-135M go on", 2) as stage:
         for name, lr in (("as it is", 0.0), ("states optimised, Adam 0.01", 1e-2)):
-            optimizer = HiddenStateOptimizer(model, lr, window=32)
+            optimizer = HiddenStateOptimizer(model, lr, window=32, steps=int(lr > 0))
             cache = optimizer.fit_prompt(ids[:, :-1])
             with torch.inference_mode():
                 found = model.generate(

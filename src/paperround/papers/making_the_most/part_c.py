@@ -69,7 +69,7 @@ SIZES: Mapping[Scale, Size] = {
     Scale.QUICK: Size(
         model=MaskedLMSize(d_model=64, n_layers=2, n_heads=4, d_ffn=128, max_positions=32),
         masked_lm=MaskedLMPlan(steps=160, batch_size=64, learning_rate=4e-3),
-        sundae=SundaePlan(steps=24, batch_size=32, learning_rate=3e-3),
+        sundae=SundaePlan(steps=18, batch_size=32, learning_rate=3e-3),
         decoding_steps=(1, 10),
         temperature=0.1,
         n_lengths=1,
