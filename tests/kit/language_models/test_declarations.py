@@ -34,10 +34,12 @@ def test_declared_defaults_are_those_of_the_methods() -> None:
     from paperround.papers.copyspec.adaptive import LONGEST_DRAFT
     from paperround.papers.copyspec.generation import GAMMA, MAX_COPY
     from paperround.papers.diverse_beam_search.method import DEFAULT_DIVERSITY_PENALTY
+    from paperround.papers.making_the_most.conditional_search import DEFAULT_TOP_K
 
     assert find_method("copyspec").options == {"gamma": GAMMA, "max_copy": MAX_COPY}
     assert find_method("copyspec-adaptive").options == {"max_copy": LONGEST_DRAFT}
     assert find_method("diverse-beam-search").options["penalty"] == DEFAULT_DIVERSITY_PENALTY
+    assert find_method("making-the-most").options["top_k"] == DEFAULT_TOP_K
 
 
 def test_reading_them_imports_no_torch() -> None:
