@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from paperround.errors import UsageError
 from paperround.kit.translation import (
     Pair,
     TrainingPlan,
@@ -132,6 +133,23 @@ def test_an_unfinished_source_has_no_end(tokenizer):
     whole = source_ids(tokenizer, "dog cat")
     assert source_ids(tokenizer, "dog cat", finished=False) == whole[:-1]
     assert whole[-1] == tokenizer.eos_token_id
+
+
+def test_a_tokenizer_that_ends_no_text_loses_no_piece_of_an_unfinished_one(tokenizer):
+    def endless(text):
+        return {"input_ids": tokenizer(text, add_special_tokens=False)["input_ids"]}
+
+    endless.eos_token_id = tokenizer.eos_token_id
+    assert source_ids(endless, "dog cat", finished=False) == source_ids(endless, "dog cat")
+    assert source_ids(endless, "", finished=False) == []
+
+
+def test_a_source_longer_than_the_models_positions_is_refused_by_its_place(trained):
+    model, _ = trained
+    most = model.config.max_position_embeddings
+    assert translate_ids(model, [[5] * most])
+    with pytest.raises(UsageError, match=f"source 1 has {most + 1} pieces, the model has {most}"):
+        translate_ids(model, [[5], [5] * (most + 1)])
 
 
 def test_quality_is_100_for_the_reference_itself_and_says_when_lines_are_missing():

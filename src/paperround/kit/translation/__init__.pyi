@@ -9,6 +9,7 @@ from .batches import (
     word_ends,
 )
 from .decoding import (
+    check_sources,
     distil,
     length_limit,
     source_ids,
@@ -57,6 +58,7 @@ __all__ = [
     "bleu",
     "bootstrap_difference",
     "build_translator",
+    "check_sources",
     "chrf",
     "cut_to_prefix",
     "distil",

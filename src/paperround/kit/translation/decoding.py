@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from transformers import MarianMTModel, PreTrainedTokenizerFast
+from transformers import MarianMTModel, PreTrainedModel, PreTrainedTokenizerFast
 
+from paperround.errors import UsageError
 from paperround.kit.translation.batches import padded
 from paperround.kit.translation.texts import Pair
 
@@ -22,7 +23,19 @@ def source_ids(
 ) -> list[int]:
     """The ids of a source; one that is not finished has no `</s>`."""
     ids: list[int] = tokenizer(text)["input_ids"]
-    return ids if finished else ids[:-1]
+    whole = finished or not ids or ids[-1] != tokenizer.eos_token_id
+    return ids if whole else ids[:-1]
+
+
+def check_sources(model: PreTrainedModel, sources: Sequence[Sequence[int]]) -> None:
+    """Raises UsageError where a source has more pieces than the model has positions."""
+    most = model.config.max_position_embeddings
+    for i, ids in enumerate(sources):
+        if len(ids) > most:
+            raise UsageError(
+                f"source {i} has {len(ids)} pieces, the model has {most} positions; cut it into "
+                "sentences"
+            )
 
 
 def translate(
@@ -53,8 +66,10 @@ def translate_ids(
     """The translation of each source as ids, without the ids that begin and end it.
 
     Sources that end with `</s>` are whole. A translation has at most `length_limit` pieces,
-    whatever else is in its batch. An empty source has an empty translation.
+    whatever else is in its batch. An empty source has an empty translation. Raises UsageError
+    for a source longer than the model's positions.
     """
+    check_sources(model, sources)
     model.eval()
     config = model.config
     made: list[list[int]] = [[] for _ in sources]
