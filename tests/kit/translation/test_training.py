@@ -1,5 +1,7 @@
 """A translator learns a toy language, repeatably, and says what it learnt."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -170,6 +172,19 @@ def test_a_bootstrap_tells_a_clear_difference_from_none():
     low, high = bootstrap_difference(references, worse, references, draws=40)
     assert 0 < low <= high
     assert bootstrap_difference(worse, worse, references, chrf, draws=40) == (0, 0)
+
+
+def test_a_bootstrap_of_counts_is_that_of_whole_corpora():
+    references = ["ein mann schläft auf der bank .", "zwei hunde laufen .", "ein kind", "ja"]
+    ours = ["ein mann schläft auf einer bank .", "hunde laufen .", "", "ja ja"]
+    theirs = ["ein mann auf der bank .", "zwei hunde laufen .", "das kind", "nein"]
+    differences = set()
+    for seed in range(30):
+        # One draw at a time, among them some where no run of four words agrees.
+        draw = partial(bootstrap_difference, ours, theirs, references, draws=1, seed=seed)
+        assert draw() == pytest.approx(draw(metric=lambda made, refs: bleu(made, refs)))
+        differences.add(draw())
+    assert len(differences) > 10
 
 
 def test_a_pair_names_its_sides():

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
@@ -41,15 +42,37 @@ def bootstrap_difference(
     _check(theirs, references)
     rng = random.Random(f"bootstrap {seed}")
     n = len(references)
+    mine, yours = (_of_places(metric, texts, references) for texts in (ours, theirs))
     differences = []
     for _ in range(draws):
         places = [rng.randrange(n) for _ in range(n)]
-        refs = [references[i] for i in places]
-        differences.append(
-            metric([ours[i] for i in places], refs) - metric([theirs[i] for i in places], refs)
-        )
+        differences.append(mine(places) - yours(places))
     differences.sort()
     return differences[int(0.025 * (draws - 1))], differences[round(0.975 * (draws - 1))]
+
+
+def _of_places(
+    metric: Metric, hypotheses: Sequence[str], references: Sequence[str]
+) -> Callable[[Sequence[int]], float]:
+    """The metric as a function of which sentences are drawn."""
+    if metric is not bleu:
+        return lambda places: metric(
+            [hypotheses[i] for i in places], [references[i] for i in places]
+        )
+    # BLEU comes from sums over sentences: count each once, and not again for every draw.
+    one = BLEU(effective_order=True)
+    scores = [one.sentence_score(h, [r]) for h, r in zip(hypotheses, references, strict=True)]
+    counts = np.array([[s.sys_len, s.ref_len, *s.counts, *s.totals] for s in scores])
+
+    def drawn(places: Sequence[int]) -> float:
+        sys_len, ref_len, *ngrams = counts[places].sum(0).tolist()
+        half = len(ngrams) // 2
+        found = BLEU.compute_bleu(
+            ngrams[:half], ngrams[half:], sys_len, ref_len, smooth_method="exp"
+        )
+        return float(found.score)
+
+    return drawn
 
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
