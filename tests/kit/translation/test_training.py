@@ -75,6 +75,13 @@ def test_a_training_goes_on_from_a_model_that_is_there(pairs, tokenizer):
     assert model.lm_head.weight is model.get_encoder().embed_tokens.weight
 
 
+def test_weights_begin_as_large_as_asked(tokenizer):
+    for std in (0.02, 0.2):
+        size = TranslatorSize(16, 1, 1, 2, 16, init_std=std)
+        weights = build_translator(tokenizer, size, seed=0).get_encoder().layers[0].fc1.weight
+        assert float(weights.detach().std()) == pytest.approx(std, rel=0.15)
+
+
 def test_a_plan_ends_by_steps_or_by_time(pairs, tokenizer):
     with pytest.raises(ValueError, match="steps, max_seconds"):
         TrainingPlan()
