@@ -17,9 +17,11 @@ from paperround.catalogue.actions import import_records
 from paperround.catalogue.records import PaperRecord
 from paperround.catalogue.tables import PaperTable
 from paperround.clock import utc_now
-from paperround.db import connect, migrate, write
+from paperround.db import connect, migrate, read, write
 from paperround.readers.accounts import add_reader
+from paperround.readers.queries import reader_by_name
 from paperround.readers.secrets import hash_password
+from paperround.readers.tokens import Scope, add_token
 from paperround.runs.rights import Role
 from paperround.settings import Settings
 from paperround.web.app import create_app
@@ -176,3 +178,23 @@ def sign_in(app: FastAPI, visit: Visit, hashed: str) -> Callable[..., TestClient
         return client
 
     return signed_in
+
+
+@pytest.fixture
+def api(
+    app: FastAPI, sign_in: Callable[..., TestClient], visit: Visit
+) -> Callable[..., TestClient]:
+    """Clients that hold a token of a new reader."""
+
+    def make(name: str, role: Role = Role.READER, *scopes: str) -> TestClient:
+        sign_in(name, role)
+        with read(app.state.site.engine) as connection:
+            reader = reader_by_name(connection, name)
+        assert reader is not None
+        chosen = scopes or tuple(Scope)
+        token = add_token(app.state.site.engine, reader, "test", chosen, 9, utc_now())
+        client = visit()
+        client.headers["Authorization"] = f"Bearer {token}"
+        return client
+
+    return make

@@ -29,9 +29,7 @@ from paperround.readers.generations import (
     generations_of,
     queue_generation,
 )
-from paperround.readers.queries import reader_by_name
 from paperround.readers.tables import GenerationTable
-from paperround.readers.tokens import Scope, add_token
 from paperround.runs.card import Scale
 from paperround.runs.generation import Asked
 from paperround.runs.queue import TableQueue
@@ -65,24 +63,6 @@ REPORT: dict[str, Any] = {
     },
     "says": ["Six.", "Another text, 2.50 times as fast as greedy decoding."],
 }
-
-
-@pytest.fixture
-def api(app: FastAPI, sign_in: SignIn, visit: Visit) -> Callable[..., TestClient]:
-    """Clients that hold a token of a new reader."""
-
-    def make(name: str, role: Role = Role.READER, *scopes: str) -> TestClient:
-        sign_in(name, role)
-        with read(app.state.site.engine) as connection:
-            reader = reader_by_name(connection, name)
-        assert reader is not None
-        chosen = scopes or tuple(Scope)
-        token = add_token(app.state.site.engine, reader, "test", chosen, 9, utc_now())
-        client = visit()
-        client.headers["Authorization"] = f"Bearer {token}"
-        return client
-
-    return make
 
 
 def ask(client: TestClient, **fields: str) -> Response:

@@ -12,12 +12,11 @@ from httpx2 import Response
 
 from paperround.catalogue.queries import paper_by_key
 from paperround.clock import utc_now
-from paperround.db import read, write
+from paperround.db import write
 from paperround.readers.accounts import add_reader
 from paperround.readers.comments import add_comment, report_comment
-from paperround.readers.queries import reader_by_id, reader_by_name
+from paperround.readers.queries import reader_by_id
 from paperround.readers.receiving import work_on_next
-from paperround.readers.tokens import Scope, add_token
 from paperround.runs.rights import Role
 from paperround.settings import Settings
 
@@ -36,24 +35,6 @@ def work(app: FastAPI, settings: Settings) -> Callable[[], None]:
             pass
 
     return work_it_off
-
-
-@pytest.fixture
-def api(app: FastAPI, sign_in: SignIn, visit: Visit) -> Callable[..., TestClient]:
-    """Clients that hold a token of a new reader."""
-
-    def make(name: str, role: Role = Role.READER, *scopes: str) -> TestClient:
-        sign_in(name, role)
-        with read(app.state.site.engine) as connection:
-            reader = reader_by_name(connection, name)
-        assert reader is not None
-        chosen = scopes or tuple(Scope)
-        token = add_token(app.state.site.engine, reader, "test", chosen, 9, utc_now())
-        client = visit()
-        client.headers["Authorization"] = f"Bearer {token}"
-        return client
-
-    return make
 
 
 def test_a_paper_by_hand_is_submitted_seen_and_withdrawn(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from bibtexparser.library import Library
+from bibtexparser import Library  # type: ignore[attr-defined]  # documented, in no __all__
 from bibtexparser.model import Entry, Field
 from bibtexparser.writer import write
 

@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.exc import OperationalError
 
@@ -20,6 +19,7 @@ from paperround.clock import utc_now
 from paperround.db import read, write
 from paperround.errors import PaperroundError
 from paperround.log import get_logger
+from paperround.readers.alone import alone
 from paperround.readers.generations import GENERATIONS, KEPT, Generation, generation_from_row
 from paperround.readers.tables import GenerationTable
 from paperround.runs.generation import Report, generate
@@ -42,17 +42,10 @@ def work_on_next(
     """Does the generation that has waited longest.
 
     False where none waits, where a run is under way, and where another process of this home works
-    on one: they are done one at a time. Whoever holds the lock finds those that are `working`
-    abandoned: their worker has died.
+    on one: they are done one at a time.
     """
-    settings.home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.home / "generations.lock", thread_local=False)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return False
-    try:
-        taken = _take(engine, now())
+    with alone(settings, "generations") as is_alone:
+        taken = _take(engine, now()) if is_alone else None
         if taken is None:
             return False
         generation, attempts = taken
@@ -61,8 +54,6 @@ def work_on_next(
             _end(engine, generation.id, now(), state="failed", reason=reason)
             return True
         return _work(engine, settings, generation, stop, now)
-    finally:
-        lock.release()
 
 
 def keep_generated(engine: Engine, settings: Settings, stop: threading.Event) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -28,6 +27,7 @@ from paperround.clock import utc_now
 from paperround.db import read, write
 from paperround.errors import NotFoundError, PaperroundError, UsageError
 from paperround.log import get_logger
+from paperround.readers.alone import alone
 from paperround.readers.collections import collection_of, put_in
 from paperround.readers.records import Submission, SubmissionKind
 from paperround.readers.submissions import (
@@ -49,17 +49,10 @@ _MAX_ATTEMPTS = 3
 def work_on_next(engine: Engine, settings: Settings, now: Callable[[], datetime] = utc_now) -> bool:
     """Does the submission that has waited longest; False where none waits, or another works.
 
-    One worker of a home does them, one after the other. Whoever holds the lock finds those that
-    are `working` abandoned: their worker has died.
+    One worker of a home does them, one after the other.
     """
-    settings.home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.home / "submissions.lock", thread_local=False)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return False
-    try:
-        taken = _take(engine, now())
+    with alone(settings, "submissions") as is_alone:
+        taken = _take(engine, now()) if is_alone else None
         if taken is None:
             return False
         submission, attempts = taken
@@ -69,8 +62,6 @@ def work_on_next(engine: Engine, settings: Settings, now: Callable[[], datetime]
         else:
             _work(engine, settings, submission, now)
         return True
-    finally:
-        lock.release()
 
 
 def keep_submitted(engine: Engine, settings: Settings, stop: threading.Event) -> None:
