@@ -1,5 +1,6 @@
 """A model behind an address: the real protocol over real HTTP, and servers that misbehave."""
 
+import gc
 import json
 import socket
 import threading
@@ -216,11 +217,14 @@ def test_who_leaves_a_stream_stops_its_text(local: LocalModel, address: str) -> 
     body = {"prompt": "a", "max_tokens": 500, "stream": True}
     # A pass of so small a model takes less than a client needs to leave on a busy machine.
     slowed = local.model.register_forward_hook(lambda *_: time.sleep(0.01))
+    # That somebody has left is to be seen at once, not when an iterator is collected.
+    gc.disable()
     with counted_passes(local.model) as count:
         with httpx2.stream("POST", address + "/completions", json=body, trust_env=False) as answer:
             next(answer.iter_lines())
         # One text is made at a time: this one has its turn only when the other has ended.
         [[next_one]] = a_model(address, kind="completion").generate(["b"], max_new_tokens=1)
+    gc.enable()
     slowed.remove()
     local.model.generation_config.eos_token_id = eos
     assert next_one.n_tokens == 1

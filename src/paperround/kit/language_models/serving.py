@@ -5,13 +5,13 @@ that other programs can use a small model, and the way through `EndpointModel` i
 Loopback only: it knows no keys, and one text is made at a time.
 """
 
+import asyncio
 import json
-import queue
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Receive, Scope, Send
 
 from paperround.errors import PaperroundError, UsageError
 from paperround.kit.language_models.contract import Completion, Message, Prompt
@@ -242,55 +243,70 @@ def _streamed(
     options = asked.options()
     # Before the answer has begun, so that a prompt that cannot be taken still gets a status.
     model.check(prompts, **options)
-    return StreamingResponse(
-        _events(kind, model, turn, prompts, options, name), media_type="text/event-stream"
-    )
+    gone = threading.Event()
+    return _Stream(_events(kind, model, turn, prompts, options, name, gone), gone)
 
 
-def _events(
+class _Stream(StreamingResponse):
+    """Server-sent events that say when nobody listens any more."""
+
+    def __init__(self, events: AsyncIterator[str], gone: threading.Event) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._gone = gone
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # Here, as an iterator that is left before its end is closed at some later time.
+            self._gone.set()
+
+
+async def _events(
     kind: Literal["text", "chat"],
     model: LocalModel,
     turn: threading.Lock,
     prompts: Sequence[Prompt],
     options: dict[str, Any],
     name: str,
-) -> Iterator[str]:
+    gone: threading.Event,
+) -> AsyncIterator[str]:
     # (index of the choice, text so far), then what `generate` gave, or its error.
-    news: queue.Queue[tuple[int, str] | list[list[Completion]] | Exception] = queue.Queue()
-    gone = threading.Event()
+    news: asyncio.Queue[tuple[int, str] | list[list[Completion]] | Exception] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def tell(new: tuple[int, str] | list[list[Completion]] | Exception) -> None:
+        if not gone.is_set():
+            loop.call_soon_threadsafe(news.put_nowait, new)
 
     def on_text(number: int, sample: int, text: str) -> None:
         if gone.is_set():
             raise _GoneError
-        news.put((number * options["n"] + sample, text))
+        tell((number * options["n"] + sample, text))
 
     def work() -> None:
         try:
             with turn:
-                news.put(model.generate(prompts, **options, on_text=on_text))
+                tell(model.generate(prompts, **options, on_text=on_text))
         except Exception as error:
-            news.put(error)
+            tell(error)
 
     threading.Thread(target=work, name="streamed text", daemon=True).start()
     sent: dict[int, int] = {}
-    try:
-        while isinstance(new := news.get(), tuple):
-            index, text = new
-            whole = len(_settled(text, options["stop"]))
-            if whole > sent.get(index, 0):
-                yield _event(kind, name, index, text[sent.get(index, 0) : whole])
-                sent[index] = whole
-        if isinstance(new, Exception):
-            message = str(new) if isinstance(new, PaperroundError) else type(new).__name__
-            yield f"data: {json.dumps({'error': {'message': message}})}\n\n"
-            return
-        for index, completion in enumerate(one for found in new for one in found):
-            rest = completion.text[sent.get(index, 0) :]
-            yield _event(kind, name, index, rest, _reason(completion))
-        yield "data: [DONE]\n\n"
-    finally:
-        # Whoever listened has gone, or all is said: nobody waits for more tokens.
-        gone.set()
+    while isinstance(new := await news.get(), tuple):
+        index, text = new
+        whole = len(_settled(text, options["stop"]))
+        if whole > sent.get(index, 0):
+            yield _event(kind, name, index, text[sent.get(index, 0) : whole])
+            sent[index] = whole
+    if isinstance(new, Exception):
+        message = str(new) if isinstance(new, PaperroundError) else type(new).__name__
+        yield f"data: {json.dumps({'error': {'message': message}})}\n\n"
+        return
+    for index, completion in enumerate(one for found in new for one in found):
+        rest = completion.text[sent.get(index, 0) :]
+        yield _event(kind, name, index, rest, _reason(completion))
+    yield "data: [DONE]\n\n"
 
 
 class _GoneError(Exception):
