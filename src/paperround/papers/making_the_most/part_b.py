@@ -85,8 +85,8 @@ SIZES = {
         window=32,
         max_cache=256,
         checked=6,
-        passage=256,
-        tuned=256,
+        passage=160,
+        tuned=128,
         n_characters=400_000,
         grid=Grid(
             adam=(3e-3, 1e-2, 3e-2),
@@ -94,7 +94,7 @@ SIZES = {
             norms=(1e-2, 1e-1),
             all_weights=(1e-3, 1e-2),
         ),
-        few_shot=FewShot(examples=(1, 2, 4), questions=8, lrs=(1e-2,)),
+        few_shot=FewShot(examples=(1, 2, 4), questions=6, lrs=(1e-2,)),
     ),
 }
 

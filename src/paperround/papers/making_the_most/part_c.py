@@ -78,7 +78,7 @@ SIZES: Mapping[Scale, Size] = {
     Scale.STANDARD: Size(
         model=MaskedLMSize(),
         masked_lm=MaskedLMPlan(steps=300, batch_size=64),
-        sundae=SundaePlan(steps=130, batch_size=32, learning_rate=1.5e-3),
+        sundae=SundaePlan(steps=100, batch_size=32, learning_rate=1.5e-3),
         decoding_steps=(1, 4, 10),
         temperature=0.1,
         n_lengths=1,

@@ -79,10 +79,10 @@ STANDARD = TaskSize(
     n_pieces=4_000,
     # Some two pairs in five: short texts are cheap, and learnt within minutes.
     longest=14,
-    n_validation=200,
-    n_test=200,
+    n_validation=150,
+    n_test=120,
     translator=TranslatorSize(d_model=192, n_encoder_layers=2, n_decoder_layers=2, d_ffn=768),
-    training=TrainingPlan(steps=250, batch_tokens=3_000),
+    training=TrainingPlan(steps=200, batch_tokens=2_500),
 )
 
 
