@@ -5,6 +5,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from paperround.errors import UsageError
 from paperround.kit.translation import (
     TrainingPlan,
     build_translator,
@@ -207,12 +208,23 @@ def test_a_batch_from_which_nothing_was_taken_trains_all_the_same(tokenizer, pai
     assert torch.isfinite(model.deletion.weight.grad).all()
 
 
-def test_bad_input_is_refused(a_levt, tokenizer, pairs):
+def test_bad_input_is_refused(a_levt, tokenizer, pairs, size):
     model = a_levt(0)
     with pytest.raises(ValueError, match="a source is empty"):
         refine(model, [[5, 2], []])
     with pytest.raises(ValueError, match="1 translations to refine for 2"):
         refine(model, [[5, 2], [6, 2]], [[7]])
     assert refine(model, []) == []
+    with pytest.raises(UsageError, match="source 1 has 257 pieces, the model has 256 positions"):
+        refine(model, [[5, 2], [5] * 257])
+    with pytest.raises(UsageError, match="translation 0 has 255 pieces, the model has room for"):
+        refine(model, [[5, 2]], [[7] * 255])
+    assert refine(model, [[5, 2]], [[7] * 254], max_refinements=1)
+    translator = build_translator(tokenizer, size, seed=0)
+    for placeholder in (None, tokenizer.eos_token_id, len(tokenizer)):
+        with pytest.raises(UsageError, match="a token of its own"):
+            LevenshteinTransformer.from_translator(
+                translator, placeholder_token_id=placeholder, seed=0
+            )
     with pytest.raises(ValueError, match="number of steps"):
         train_levt(model, pairs, tokenizer, TrainingPlan(max_seconds=1.0), seed=0)

@@ -18,8 +18,9 @@ from paperround.papers.fretna.oracle import (
 from paperround.papers.fretna.plain import kept_places, lcs_length
 
 PAD, BOS, EOS, PLACEHOLDER = 0, 1, 2, 4
-TOKENS = st.lists(st.integers(5, 9), max_size=9)
-ROWS = st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=5)
+# Few different tokens, so that longest common subsequences tie.
+TOKENS = st.lists(st.integers(5, 8), max_size=7)
+ROWS = st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=3)
 
 
 def framed(rows):
@@ -55,7 +56,7 @@ def test_deleting_leaves_a_longest_common_subsequence_and_both_ends(rows):
         assert len(kept) == lcs_length(tokens, wanted) == lcs_length(kept, wanted)
 
 
-@given(st.lists(st.tuples(TOKENS, st.integers(0, 2**16)), min_size=1, max_size=5))
+@given(st.lists(st.tuples(TOKENS, st.integers(0, 2**7 - 1)), min_size=1, max_size=3))
 def test_insertions_and_the_true_tokens_make_the_target_of_any_subsequence(rows):
     targets, bits = zip(*rows, strict=True)
     parts = [
@@ -87,7 +88,7 @@ def test_the_perfect_policy_makes_the_target_and_then_leaves_it(rows):
     assert not insertion_labels(y, y_mask, target, target_mask).any()
 
 
-@given(st.lists(TOKENS, min_size=1, max_size=6), st.integers(0, 99))
+@given(st.lists(TOKENS, min_size=1, max_size=4), st.integers(0, 99))
 def test_random_noise_leaves_a_subsequence_with_both_ends(rows, seed):
     target, target_mask = framed(rows)
     y, mask = random_subsequence(target, target_mask, PAD, torch.Generator().manual_seed(seed))

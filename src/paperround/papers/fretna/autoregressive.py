@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache, MarianMTModel
 
-from paperround.kit.translation import length_limit
+from paperround.kit.translation import check_sources, length_limit
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,24 @@ def greedy_decode(
     A draft changes the passes and never the tokens: one pass over all of it says what greedy
     decoding would have chosen after each of its tokens, the part that agrees is kept, and the rest
     is decoded as ever (speculative decoding by Leviathan et al., 2023, with the former translation
-    for a draft). Raises ValueError for an empty source.
+    for a draft). Raises ValueError for an empty source, UsageError for one longer than the
+    model's positions.
     """
     if not source:
         raise ValueError("the source is empty; there is nothing to translate")
+    check_sources(model, [source])
     config = model.config
     limit = min(length_limit(len(source)), config.max_position_embeddings - 1)
+    never = never_chosen(model)
     draft = list(draft)[:limit]
     cache = new_cache(model)
     with torch.inference_mode():
         ids = torch.tensor([source], device=model.device)
         states = model.get_encoder()(input_ids=ids).last_hidden_state
-        chosen = choices(model, [config.bos_token_id, *draft], states, cache).tolist()
+        following = choices(
+            model, [config.decoder_start_token_id, *draft], states, cache, never=never
+        )
+        chosen = following.tolist()
         passes = 1
         accepted = next((i for i, token in enumerate(draft) if chosen[i] != token), len(draft))
         tokens = draft[:accepted]
@@ -53,7 +59,7 @@ def greedy_decode(
             tokens.append(token)
             if len(tokens) == limit:
                 break
-            token = int(choices(model, [token], states, cache)[-1])
+            token = int(choices(model, [token], states, cache, never=never)[-1])
             passes += 1
     return Decoded(tokens, passes, accepted)
 
@@ -61,6 +67,20 @@ def greedy_decode(
 def new_cache(model: MarianMTModel) -> EncoderDecoderCache:
     """An empty cache for one sentence."""
     return EncoderDecoderCache(DynamicCache(config=model.config), DynamicCache(config=model.config))
+
+
+def never_chosen(model: MarianMTModel) -> Tensor | None:
+    """True for the tokens that the model's own settings forbid, None where there are none.
+
+    The published Marian models forbid their padding, which is what their decoder starts from.
+    """
+    words = model.generation_config.bad_words_ids or []
+    single = [word[0] for word in words if len(word) == 1]
+    if not single:
+        return None
+    never = torch.zeros(model.config.vocab_size, dtype=torch.bool, device=model.device)
+    never[single] = True
+    return never
 
 
 def choices(

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from transformers import MarianConfig, MarianModel, MarianMTModel, PreTrainedModel
 from transformers import initialization as init
 
+from paperround.errors import UsageError
+
 # More tokens than this in one place take several refinements. Ours; fairseq has 255.
 MAX_INSERTIONS = 64
 # Relative positions have as many embeddings; ours, the paper's parametrisation was not seen.
@@ -65,8 +67,16 @@ class LevenshteinTransformer(PreTrainedModel):
     ) -> "LevenshteinTransformer":
         """A model with the translator's encoder, decoder and embeddings, its classifiers untrained.
 
-        `changes` override fields of the configuration. The translator stays as it is.
+        `changes` override fields of the configuration. The translator stays as it is. Raises
+        UsageError where no token of the vocabulary is left to be the placeholder.
         """
+        config = translator.config
+        taken = (config.pad_token_id, config.bos_token_id, config.eos_token_id)
+        if placeholder_token_id in taken or placeholder_token_id not in range(config.vocab_size):
+            raise UsageError(
+                f"the placeholder is {placeholder_token_id}; give the id of a token of its own, "
+                f"below {config.vocab_size}, such as the tokenizer's mask token"
+            )
         fields = translator.config.to_dict() | changes
         fields |= {"placeholder_token_id": placeholder_token_id}
         for name in ("model_type", "architectures", "transformers_version", "dtype"):

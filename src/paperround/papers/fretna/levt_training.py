@@ -26,10 +26,11 @@ from paperround.kit.translation import (
 )
 from paperround.papers.fretna.levt import LevenshteinTransformer
 from paperround.papers.fretna.oracle import (
+    align,
     deletion_labels,
-    insertion_labels,
-    masked_target,
+    gaps_between,
     random_subsequence,
+    without,
 )
 
 # fairseq's label smoothing; the deletion classifier has none.
@@ -71,7 +72,8 @@ def levt_losses(model: LevenshteinTransformer, batch: Batch, generator: torch.Ge
     states = model.encode(batch.source, batch.source_mask)
 
     y, y_mask = random_subsequence(target, target_mask, config.pad_token_id, generator)
-    counts = insertion_labels(y, y_mask, target, target_mask).clamp(max=config.max_insertions)
+    kept = align(y, y_mask, target, target_mask)
+    counts = gaps_between(kept, y_mask).clamp(max=config.max_insertions)
     h = model.decode(y, y_mask, states, batch.source_mask)
     insertion = nn.functional.cross_entropy(
         model.insertion_logits(h, y_mask).flatten(0, 1),
@@ -80,7 +82,7 @@ def levt_losses(model: LevenshteinTransformer, batch: Batch, generator: torch.Ge
         label_smoothing=INSERTION_SMOOTHING,
     )
 
-    gaps = masked_target(y, y_mask, target, target_mask, config.placeholder_token_id)
+    gaps = without(kept, target, target_mask, config.placeholder_token_id)
     holes = gaps == config.placeholder_token_id
     h = model.decode(gaps, target_mask, states, batch.source_mask)
     logits = model.token_logits(h[holes])

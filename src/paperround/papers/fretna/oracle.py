@@ -60,7 +60,11 @@ def insertion_labels(y: Tensor, y_mask: Tensor, target: Tensor, target_mask: Ten
     Zero after `</s>` and in padding. Raises ValueError where y is no subsequence of its target: it
     has to be rid of other tokens first.
     """
-    kept = align(y, y_mask, target, target_mask)
+    return gaps_between(align(y, y_mask, target, target_mask), y_mask)
+
+
+def gaps_between(kept: Tensor, y_mask: Tensor) -> Tensor:
+    """`insertion_labels` from what `align` gave."""
     if bool(((kept < 0) & y_mask.bool()).any()):
         raise ValueError("a sequence has tokens that its target has not; delete them first")
     gaps = kept[:, 1:] - kept[:, :-1] - 1
@@ -71,9 +75,13 @@ def masked_target(
     y: Tensor, y_mask: Tensor, target: Tensor, target_mask: Tensor, placeholder: int
 ) -> Tensor:
     """The target with a placeholder for each token that y has not: (batch, m)."""
-    kept = align(y, y_mask, target, target_mask)
+    return without(align(y, y_mask, target, target_mask), target, target_mask, placeholder)
+
+
+def without(kept: Tensor, target: Tensor, target_mask: Tensor, placeholder: int) -> Tensor:
+    """`masked_target` from what `align` gave."""
     # One more place, for the tokens that are not kept.
-    stands = torch.zeros(len(y), target.shape[1] + 1, dtype=torch.bool, device=y.device)
+    stands = torch.zeros(len(kept), target.shape[1] + 1, dtype=torch.bool, device=kept.device)
     stands.scatter_(1, torch.where(kept < 0, target.shape[1], kept), True)
     return target.masked_fill(~stands[:, :-1] & target_mask.bool(), placeholder)
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from paperround.kit.translation import length_limit, padded
+from paperround.errors import UsageError
+from paperround.kit.translation import check_sources, length_limit, padded
 from paperround.papers.fretna.levt import LevenshteinTransformer, relative_positions
 from paperround.papers.fretna.oracle import insert_placeholders, select
 
@@ -43,7 +44,8 @@ def refine(
     `append_bias` (lambda >= 0) lowers the logit of "delete" and raises that of "insert nothing" by
     lambda (1 - r), so that edits move to the end; 0 is the plain model. No translation becomes
     longer than `length_limit` of its source; a longer initial one grows no further. Sources that
-    end with `</s>` are whole. Raises ValueError for an empty source.
+    end with `</s>` are whole. Raises ValueError for an empty source, UsageError for a source or
+    an initial translation that is longer than the model's positions.
     """
     rows = [Refined(list(y)) for y in (initial if initial is not None else [[]] * len(sources))]
     if len(rows) != len(sources):
@@ -52,7 +54,14 @@ def refine(
         raise ValueError("a source is empty; there is nothing to translate")
     if not rows:
         return []
+    check_sources(model, sources)
     config = model.config
+    most = config.max_position_embeddings - 2
+    if long := [i for i, row in enumerate(rows) if len(row.tokens) > most]:
+        raise UsageError(
+            f"translation {long[0]} has {len(rows[long[0]].tokens)} pieces, the model has room "
+            f"for {most} between both ends; start from fewer"
+        )
     device = next(model.parameters()).device
     with torch.inference_mode():
         source, source_mask = (t.to(device) for t in padded(sources, config.pad_token_id))

@@ -13,7 +13,12 @@ from rapidfuzz.distance import Levenshtein
 from transformers import MarianMTModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from paperround.errors import UsageError
-from paperround.kit.translation import length_limit, source_ids, translate_ids
+from paperround.kit.translation import (
+    check_sources,
+    length_limit,
+    source_ids,
+    translate_ids,
+)
 from paperround.papers.fretna.autoregressive import expected_passes, greedy_decode
 from paperround.papers.fretna.levt import LevenshteinTransformer
 from paperround.papers.fretna.metrics import common_prefix
@@ -106,7 +111,8 @@ class Retranslator:
     def update(self, source_prefix: str, *, finished: bool = False) -> Shown:
         """What is shown now that the source has come to `source_prefix`.
 
-        `finished` says that no more will come. A prefix without words shows nothing new.
+        `finished` says that no more will come. A prefix without words shows nothing new. Raises
+        UsageError for one that is longer than the model's positions; what is shown stays then.
         """
         started = time.perf_counter()
         source = source_ids(self.tokenizer, source_prefix, finished=finished)
@@ -162,11 +168,13 @@ def stream_all(
 
     `translations` are what `translate_prefixes` gave for the same model and sources; without them
     the autoregressive kinds translate all prefixes first. Raises UsageError for a source without
-    words.
+    words, or longer than the model's positions.
     """
     if empty := [i for i, source in enumerate(sources) if not source.split()]:
         raise UsageError(f"source {empty[0]} has no words; leave it out")
     prefixes = _prefixes(retranslator.tokenizer, sources)
+    # Now, and not after all the shorter prefixes.
+    check_sources(retranslator.model, [row[-1] for row in prefixes])
     if retranslator.kind == "levt":
         made = _all_refined(retranslator, prefixes)
     else:
@@ -200,9 +208,13 @@ def translate_prefixes(
 def edits_between(before: Sequence[str], after: Sequence[str]) -> tuple[Edit, ...]:
     """The spans of words that changed, in order; what was appended is the last of them."""
     return tuple(
-        Edit(code.src_start, tuple(before[code.src_start : code.src_end]), tuple(new))
+        Edit(
+            code.src_start,
+            tuple(before[code.src_start : code.src_end]),
+            tuple(after[code.dest_start : code.dest_end]),
+        )
         for code in Levenshtein.opcodes(before, after)
-        if code.tag != "equal" and (new := after[code.dest_start : code.dest_end]) is not None
+        if code.tag != "equal"
     )
 
 

@@ -21,12 +21,13 @@ from paperround.kit.translation import (
     TrainingPlan,
     batches_by_tokens,
     begin_words,
+    check_sources,
     encode_pairs,
     length_limit,
     set_learning_rate,
     source_ids,
 )
-from paperround.papers.fretna.autoregressive import choices, new_cache
+from paperround.papers.fretna.autoregressive import choices, never_chosen, new_cache
 from paperround.papers.fretna.streaming import Shown, Stream, edits_between
 
 # The k that a training draws from.
@@ -154,9 +155,15 @@ class WaitK:
         vocabulary = torch.arange(self.model.config.vocab_size)
         begins = torch.isin(vocabulary, torch.tensor(sorted(self._beginnings)))
         ends = vocabulary == self.model.config.eos_token_id
+        forbidden = never_chosen(self.model)
+        forbidden = torch.zeros_like(ends) if forbidden is None else forbidden.cpu()
+        device = self.model.device
         # By whether the source is finished: what cannot begin a word, and what cannot go on.
-        self._never_first = {True: ~(begins | ends), False: ~begins}
-        self._never_next = {True: torch.zeros_like(ends), False: ends}
+        self._never_first = {
+            True: (~(begins | ends) | forbidden).to(device),
+            False: (~begins | forbidden).to(device),
+        }
+        self._never_next = {True: forbidden.to(device), False: (ends | forbidden).to(device)}
 
     def stream(self, words: Iterable[str]) -> Iterator[Shown]:
         """What is shown after each word: nothing for k - 1 words, then a word more each time.
@@ -196,6 +203,7 @@ class WaitK:
         """Appends the next word to `tokens`, or all that is missing; the decoder's passes."""
         config = self.model.config
         source = source_ids(self.tokenizer, prefix, finished=finished)
+        check_sources(self.model, [source])
         limit = min(length_limit(len(source)), config.max_position_embeddings - 1)
         with torch.inference_mode():
             ids = torch.tensor([source], device=self.model.device)
@@ -207,7 +215,7 @@ class WaitK:
             if tokens:
                 # The last token was looked at with one source word less.
                 step.self_attention_cache.crop(-1)
-            last = tokens[-1] if tokens else config.bos_token_id
+            last = tokens[-1] if tokens else config.decoder_start_token_id
             passes = written = 0
             while True:
                 # The first piece of what is written begins a word: what was shown stays.
