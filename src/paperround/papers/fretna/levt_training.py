@@ -1,8 +1,8 @@
 """Training the Levenshtein Transformer: it learns from an oracle what to insert and to delete.
 
-What to insert is learnt from the target with tokens taken out at random, what to delete from the
-model's own fillings of the gaps. Prefixes of sources are learnt beside whole ones (`TrainingPlan`'s
-`prefix_share`), without which the model deletes what it said of a shorter source.
+What to insert is learnt from the target with tokens taken out at random, what to delete from
+fillings of the gaps that are drawn from the model. Prefixes of sources are learnt beside whole ones
+(`TrainingPlan`'s `prefix_share`), without which the model deletes what it said of a shorter source.
 """
 
 from collections.abc import Callable, Sequence
@@ -89,7 +89,12 @@ def levt_losses(model: LevenshteinTransformer, batch: Batch, generator: torch.Ge
     # Where nothing was taken out anywhere: a zero that backpropagation can follow.
     token = _smoothed_over_words(logits, target[holes], model) if len(logits) else logits.sum()
 
-    filled = gaps.masked_scatter(holes, logits.detach().argmax(-1))
+    filled = gaps.clone()
+    if len(logits):
+        # Drawn, not the likeliest (fairseq's `--sampling-for-deletion`): a stream's former
+        # translation has more wrong tokens than the likeliest fillings of a few gaps.
+        drawn = torch.multinomial(logits.detach().softmax(-1).cpu(), 1, generator=generator)
+        filled[holes] = drawn[:, 0].to(filled.device)
     h = model.decode(filled, target_mask, states, batch.source_mask)
     gone = deletion_labels(filled, target_mask, target, target_mask)
     asked = target_mask.bool().clone()
