@@ -73,7 +73,7 @@ class Size:
 QUICK = Size(
     model=TranslatorSize(
         d_model=64,
-        n_encoder_layers=2,
+        n_encoder_layers=1,
         n_decoder_layers=2,
         n_heads=4,
         d_ffn=128,
@@ -82,10 +82,10 @@ QUICK = Size(
     ),
     vocabulary=200,
     teacher=TrainingPlan(
-        steps=200, batch_tokens=1_000, learning_rate=3e-3, prefix_share=0.5, label_smoothing=0.0
+        steps=150, batch_tokens=1_000, learning_rate=4e-3, prefix_share=0.5, label_smoothing=0.0
     ),
     further=TrainingPlan(
-        steps=200, batch_tokens=1_000, learning_rate=3e-3, prefix_share=0.5, label_smoothing=0.0
+        steps=160, batch_tokens=1_000, learning_rate=4e-3, prefix_share=0.5, label_smoothing=0.0
     ),
     n_distilled=2_000,
     n_timed=5,
@@ -103,7 +103,7 @@ STANDARD = Size(
     n_timed=8,
     title="English to German",
 )
-_TOY_TRAIN, _TOY_TEST = 4_000, 60
+_TOY_TRAIN, _TOY_TEST = 4_000, 40
 _REAL_TEST = 200
 _FEW = 4_000
 # Longer texts are few, and cost all others of their batch padding.
