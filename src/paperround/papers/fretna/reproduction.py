@@ -82,10 +82,10 @@ QUICK = Size(
     ),
     vocabulary=200,
     teacher=TrainingPlan(
-        steps=150, batch_tokens=1_000, learning_rate=4e-3, prefix_share=0.5, label_smoothing=0.0
+        steps=150, batch_tokens=600, learning_rate=4e-3, prefix_share=0.5, label_smoothing=0.0
     ),
     further=TrainingPlan(
-        steps=160, batch_tokens=1_000, learning_rate=4e-3, prefix_share=0.5, label_smoothing=0.0
+        steps=150, batch_tokens=600, learning_rate=4e-3, prefix_share=0.5, label_smoothing=0.0
     ),
     n_distilled=2_000,
     n_timed=5,
