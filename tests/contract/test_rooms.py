@@ -18,6 +18,7 @@ ROOMS, BROKEN = find_rooms()
 # Rooms whose standard scale has not been measured to its end; each leaves with its result.
 NOT_MEASURED_AT_STANDARD = {
     "ditto",
+    "fretna",
     "llm-drop",
     "making-the-most",
     "set-based-prompting",

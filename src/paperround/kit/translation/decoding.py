@@ -90,7 +90,7 @@ def translate_ids(
         rows = generated.tolist()
         for i, row, limit in zip(places, rows, limits, strict=True):
             # The first id only starts the decoder.
-            made[i] = _until_end(row[1:], config.eos_token_id, config.pad_token_id)[:limit]
+            made[i] = _until_end(row[1:], config.eos_token_id)[:limit]
         if on_progress is not None:
             on_progress(len(places))
     return made
@@ -122,8 +122,8 @@ def distil(
     ]
 
 
-def _until_end(ids: Sequence[int], *ends: int) -> list[int]:
-    stop = next((place for place, number in enumerate(ids) if number in ends), len(ids))
+def _until_end(ids: Sequence[int], end: int) -> list[int]:
+    stop = next((place for place, number in enumerate(ids) if number == end), len(ids))
     return list(ids[:stop])
 
 
