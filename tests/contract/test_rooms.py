@@ -20,7 +20,6 @@ NOT_MEASURED_AT_STANDARD = {
     "ditto",
     "fretna",
     "llm-drop",
-    "making-the-most",
     "set-based-prompting",
 }
 

@@ -307,6 +307,10 @@ def modes_of_reference_length(
                 n_open += 1
             stage.advance()
     if not found_modes:
+        run.note(
+            f"D: for none of {len(short)} short sources the mode of the reference's length was found "
+            f"within {size.short_node_limit} prefixes; conditional-modes-better is not measured"
+        )
         return
     references = [pair.target for pair, _, _ in found_modes]
     modes = [task.text(mode.tokens) for _, mode, _ in found_modes]
