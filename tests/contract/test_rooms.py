@@ -19,7 +19,6 @@ ROOMS, BROKEN = find_rooms()
 NOT_MEASURED_AT_STANDARD = {
     "ditto",
     "fretna",
-    "llm-drop",
     "set-based-prompting",
 }
 
