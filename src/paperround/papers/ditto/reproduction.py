@@ -83,7 +83,7 @@ def quick_size(run: Run) -> Size:
 
 
 def standard_size(run: Run) -> Size:
-    """The standard scale: all arms on a small GPT that is trained first, four on SmolLM2."""
+    """The standard scale: all arms on a small GPT that is trained first, two on SmolLM2."""
     text, folder = run.asset("wikitext-2-valid"), run.scratch / "small-lm"
     small = Setting(
         name="small",
@@ -104,35 +104,35 @@ def standard_size(run: Run) -> Size:
         name="smollm2",
         folder=run.asset("smollm2-135m"),
         text_folder=text,
-        plan=FineTuning(updates=50),
+        plan=FineTuning(updates=24),
         last_layers=8,
         n_sentences=12,
         n_copies=8,
         longest_sentence=16,
-        n_prefixes=32,
+        n_prefixes=24,
         prefix_tokens=32,
         new_tokens=96,
         fit_tokens=2_048,
-        looks=(25,),
+        looks=(12,),
     )
     return Size(
         sentences_per_seed=8,
         analysis_copies=12,
         comparisons=(
             # The long ones first, so that no processor is idle at the end.
-            Comparison(large, "SmolLM2-135M", (MLE, DITTO), (UL_TOKEN, SCALE_GRAD)),
+            Comparison(large, "SmolLM2-135M", (MLE, DITTO)),
             Comparison(
                 small,
                 "a GPT of 1 M parameters",
-                (MLE, DITTO, *OTHER_LAMBDAS, UL_TOKEN, SCALE_GRAD),
-                (CONTROL, UL_BOTH),
+                (MLE, DITTO),
+                (*OTHER_LAMBDAS, UL_TOKEN, SCALE_GRAD, CONTROL, UL_BOTH),
             ),
         ),
         base=Base(
             folder=folder,
             text_folder=text,
             abstracts_folder=run.asset("arxiv-starter"),
-            plan=PretrainingPlan(token_budget=3_000_000),
+            plan=PretrainingPlan(token_budget=1_500_000),
         ),
     )
 
