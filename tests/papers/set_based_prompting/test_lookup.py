@@ -98,7 +98,6 @@ def test_scores_are_log_probabilities_of_the_values():
 def test_a_trial_counts_over_orders():
     trial = LookupTrial(
         seed=0,
-        losses=[],
         places=torch.tensor([[1, 2, 1], [2, 1, 1]]),
         right={
             "plain": torch.tensor([[True, True, False], [False, True, False]]),
@@ -119,7 +118,7 @@ def test_a_trial_counts_over_orders():
 def test_set_prompts_give_the_same_answers_in_every_order():
     model, tokenizer = untrained_model(3)
     further = {"trained further, set-based": model}
-    trial = measure(model, tokenizer, further, [], n=12, n_orders=4, seed=0)
+    trial = measure(model, tokenizer, further, n=12, n_orders=4, seed=0)
     for name in ("set-based", "trained further, set-based", "average over orders"):
         assert trial.changes(name) == 0
     assert trial.places.shape == (4, 12)

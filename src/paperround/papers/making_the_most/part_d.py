@@ -308,7 +308,7 @@ def modes_of_reference_length(
             stage.advance()
     if not found_modes:
         run.note(
-            f"D: for none of {len(short)} short sources the mode of the reference's length was found "
+            f"D: the mode of the reference's length was found in none of {len(short)} sources "
             f"within {size.short_node_limit} prefixes; conditional-modes-better is not measured"
         )
         return

@@ -200,7 +200,6 @@ class LookupTrial:
     """
 
     seed: int
-    losses: list[float]
     places: Tensor
     right: dict[str, Tensor]
     best: dict[str, Tensor]
@@ -235,7 +234,6 @@ def measure(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     further: Mapping[str, PreTrainedModel],
-    losses: list[float],
     *,
     n: int,
     n_orders: int,
@@ -284,7 +282,6 @@ def measure(
     best = {name: found.argmax(-1) for name, found in scores.items()}
     return LookupTrial(
         seed,
-        losses,
         torch.tensor(places),
         {name: found == answers for name, found in best.items()},
         best,

@@ -220,11 +220,15 @@ def show_lookup(run: Run, trials: Sequence[LookupTrial]) -> None:
         x_label="place of the pair that is asked for",
         y_label="share of right answers",
     )
+
+
+def show_learning(run: Run, losses: Mapping[int, Sequence[float]]) -> None:
+    """How the loss of the lookup model fell with each seed; (steps,) in nats per answer."""
     run.series(
         "Learning to look up",
         {
-            f"seed {trial.seed}": list(enumerate(_smoothed(trial.losses), start=1))
-            for trial in trials
+            f"seed {seed}": list(enumerate(_smoothed(of_seed), start=1))
+            for seed, of_seed in losses.items()
         },
         x_label="tenths of the training",
         y_label="loss (nats per answer)",

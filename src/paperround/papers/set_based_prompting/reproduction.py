@@ -9,6 +9,7 @@ in `trials.py` and `lookup.py`, tables and charts in `report.py`.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -318,13 +319,22 @@ def official_scores(
 
 def measure_lookup(run: Run, plan: Plan, training: lookup.LookupPlan) -> None:
     """A model above chance: trained on ordinary prompts, then asked, and trained on, with sets."""
-    trials = []
+    trials: list[lookup.LookupTrial] = []
+    losses: dict[int, list[float]] = {}
+    ask = partial(lookup.measure, n=plan.n_lookups)
     for seed in run.seeds:
         model, tokenizer = lookup.untrained_model(seed)
         with run.stage(f"learn to look up, seed {seed}", training.steps) as stage:
-            losses = lookup.train(
+            losses[seed] = lookup.train(
                 model, tokenizer, training, seed=seed, on_step=lambda step, loss: stage.advance()
             )
+        normal = ask(model, tokenizer, {}, n_orders=2, seed=seed).accuracy("plain")
+        if normal < plan.least_accuracy:
+            run.note(
+                f"Seed {seed}: the lookup model has not learned its task (accuracy {normal:.2f}, "
+                f"{training.steps} steps), so it is left out of the two claims."
+            )
+            continue
         further = {}
         with run.stage(f"train further, seed {seed}", 2 * plan.further_steps) as stage:
             # The control: as many further steps on ordinary prompts.
@@ -340,25 +350,10 @@ def measure_lookup(run: Run, plan: Plan, training: lookup.LookupPlan) -> None:
                 )
                 further[f"trained further, {name}"] = trained
         with run.stage(f"look up in {plan.n_lookup_orders} orders, seed {seed}"):
-            trials.append(
-                lookup.measure(
-                    model,
-                    tokenizer,
-                    further,
-                    losses,
-                    n=plan.n_lookups,
-                    n_orders=plan.n_lookup_orders,
-                    seed=seed,
-                )
-            )
+            trials.append(ask(model, tokenizer, further, n_orders=plan.n_lookup_orders, seed=seed))
+    report.show_learning(run, losses)
     for trial in trials:
         normal = trial.accuracy("plain")
-        if normal < plan.least_accuracy:
-            run.note(
-                f"Seed {trial.seed}: the lookup model has not learned its task (accuracy "
-                f"{normal:.2f}), so it is left out of the two claims."
-            )
-            continue
         run.measure(
             "lookup-zero-shot",
             # A model that learned nothing has no ratio, and one right answer is next to none.
@@ -372,4 +367,5 @@ def measure_lookup(run: Run, plan: Plan, training: lookup.LookupPlan) -> None:
             baseline=normal,
             seed=trial.seed,
         )
-    report.show_lookup(run, trials)
+    if trials:
+        report.show_lookup(run, trials)
