@@ -32,9 +32,10 @@ def tiny(size):
     )
 
 
-def events_of(scale, tmp_path, monkeypatch, threads=1):
+def events_of(scale, tmp_path, monkeypatch, threads=1, least_bleu=0.0):
     """The events of `reproduce` at a scale made tiny, on sentences of the toy language."""
     torch.set_num_threads(1)
+    monkeypatch.setattr(reproduction, "LEAST_BLEU", least_bleu)
     events = []
     run = Run(read_card(FOLDER / "card.toml"), scale, (0, 1, 2), tmp_path, events.append, threads)
     size, _ = reproduction.SCALES[scale]
@@ -72,6 +73,15 @@ def test_every_claim_with_a_bar_is_measured_and_the_page_has_all_it_needs(
     assert all(line for event in charts for line in event["lines"].values())
     samples = [event for event in events if event["kind"] == "sample"]
     assert samples
+
+
+def test_nothing_is_compared_with_a_translator_that_has_not_learnt(tmp_path, monkeypatch):
+    _, events = events_of(Scale.STANDARD, tmp_path, monkeypatch, least_bleu=10.0)
+    measured = {event["claim"] for event in events if event["kind"] == "measure"}
+    assert not {"quality", "wait-k-quality", "append-bias-quality"} & measured
+    assert {"passes", "length", "steadiness"} <= measured
+    notes = [event["text"] for event in events if event["kind"] == "note"]
+    assert sum("the baseline has BLEU" in text for text in notes) == 9
 
 
 def test_arms_in_processes_of_their_own_give_what_one_process_gives(tmp_path):
