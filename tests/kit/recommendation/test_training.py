@@ -11,10 +11,11 @@ from paperround.errors import TrainingError, UsageError
 from paperround.kit.recommendation.encoders import BERT4Rec, GRU4Rec, OriginalSASRec, SASRec
 from paperround.kit.recommendation.evaluation import evaluate
 from paperround.kit.recommendation.interactions import build_log
+from paperround.kit.recommendation.models import find_model
 from paperround.kit.recommendation.objectives import masked_items, next_items
 from paperround.kit.recommendation.samples import SequenceDataset
 from paperround.kit.recommendation.splits import leave_one_out
-from paperround.kit.recommendation.training import AuxLoss, Trainer, TrainingPlan
+from paperround.kit.recommendation.training import AuxLoss, FitTask, Trainer, TrainingPlan
 
 MAX_LEN = 6
 PLAN = TrainingPlan(epochs=4, batch_size=8, learning_rate=3e-3, patience=10)
@@ -67,6 +68,25 @@ def test_every_network_learns_what_certainly_follows(split, kind, objective):
     after = evaluate(encoder, split.test)["hr@1"]
     assert after > 0.9 > before
     assert result.epochs[-1].loss < result.epochs[0].loss
+
+
+@pytest.mark.parametrize(("mode", "rows"), [("windows", 40), ("prefix", 40 * 6)])
+def test_a_model_known_by_name_learns_rows_cut_as_asked(split, mode, rows):
+    kind = find_model("sasrec")
+    small = {"d_model": 8, "max_len": MAX_LEN, "epochs": 1, "batch_size": 8}
+    options = kind.complete({**small, "mode": mode})
+    seen = []
+    encoder = kind.build(split.train.n_items, options)
+    kind.fit(encoder, FitTask(split.train, split.valid, 0, options, on_progress=seen.append))
+    assert seen[-1].batches == rows / 8
+
+
+def test_a_cut_that_there_is_not_is_refused(split):
+    kind = find_model("sasrec")
+    options = kind.complete({"mode": "words"})
+    encoder = kind.build(split.train.n_items, options)
+    with pytest.raises(UsageError, match="no mode 'words'; there are windows, prefix"):
+        kind.fit(encoder, FitTask(split.train, split.valid, 0, options))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(split):

@@ -71,7 +71,8 @@ def trained_kind(
     `training` replaces defaults of TRAINING_OPTIONS and LOSS_OPTIONS; `objective` makes the loss
     from the options, the next items' by default.
     """
-    losses = LOSS_OPTIONS if objective is None else {}
+    # How rows are cut: SequenceDataset's modes, of which other objectives want one of their own.
+    losses = {**LOSS_OPTIONS, "mode": "windows"} if objective is None else {}
     defaults = {**encoder_options, **TRAINING_OPTIONS, **losses, **(training or {})}
 
     def build(n_items: int, options: Mapping[str, Any]) -> AbstractSequenceEncoder:
@@ -79,7 +80,7 @@ def trained_kind(
 
     def fit(model: AbstractSequenceEncoder, task: FitTask) -> TrainingResult:
         made = (objective or _next_items)(task.options)
-        return train(model, task, made)
+        return train(model, task, made, mode=task.options.get("mode", "windows"))
 
     return ModelKind(name, about, build, fit, defaults)
 
