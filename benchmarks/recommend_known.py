@@ -24,7 +24,8 @@ from paperround.kit.recommendation.training import FitTask, use_fast_arithmetic
 
 # Beside each model's own defaults. BERT4Rec's patience has to outlast a slow start.
 TUNED: Mapping[str, Mapping[str, Any]] = {
-    "sasrec": {"dropout": 0.5, "learning_rate": 2e-3, "epochs": 100, "patience": 5},
+    # Rows of windows at twice the rate came to hr@20 .1021, ndcg@20 .0428.
+    "sasrec": {"mode": "prefix", "batch_size": 256, "dropout": 0.5, "epochs": 100, "patience": 8},
     "gru4rec": {"dropout": 0.5, "learning_rate": 2e-3, "epochs": 100, "patience": 5},
     "bert4rec": {"epochs": 200, "patience": 20},
     "markov-3": {},
