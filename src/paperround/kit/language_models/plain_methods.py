@@ -18,7 +18,7 @@ from paperround.kit.language_models.timing import counted_passes
 
 
 def _greedy(request: Request) -> Generated:
-    return _one(request, "Nothing: the most probable token each time.")
+    return _one(request, "Changes nothing: the most probable token each time.")
 
 
 def _prompt_lookup(request: Request) -> Generated:
