@@ -115,6 +115,12 @@ def app(settings: Settings, catalogue: None, little_room: Path) -> FastAPI:
 
 
 @pytest.fixture
+def whole_strip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every paper that runs on the front page, where others stand each day."""
+    monkeypatch.setattr("paperround.web.pages.feed._STRIP_PAPERS", 1_000)
+
+
+@pytest.fixture
 def visit(app: FastAPI) -> Iterator[Visit]:
     """Makes clients: on this machine unless said otherwise."""
     made: list[TestClient] = []

@@ -150,6 +150,7 @@ def test_the_short_address_of_the_board_answers_the_same(client: TestClient) -> 
     assert client.get("/api/claims").json() == client.get("/api/v1/claims").json()
 
 
+@pytest.mark.usefixtures("whole_strip")
 def test_an_older_cards_result_is_shown_as_such_everywhere(client: TestClient, keep: Keep) -> None:
     older = a_result(9.0, card_sha256="00" * 32)
     keep(older)

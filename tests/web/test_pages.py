@@ -1,6 +1,8 @@
 """Every page over HTTP: what it shows, what it escapes, what it refuses."""
 
+import html
 import re
+from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from paperround.clock import utc_now
 from paperround.settings import Settings
 from paperround.web.app import create_app
 
@@ -261,8 +264,23 @@ def test_text_is_packed_for_who_can_unpack_it(client: TestClient) -> None:
     assert "content-encoding" not in plain.headers
 
 
-def test_the_runnable_paper_is_marked_on_the_front_page_and_listed(client: TestClient) -> None:
-    assert "A little paper that runs" in client.get("/").text
+def test_all_papers_that_run_come_by_on_the_front_page_some_each_day(
+    app: FastAPI, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = {room.card.title for room in app.state.site.rooms.values()}
+    assert len(titles) > 6
+    seen: set[str] = set()
+    for days in range(len(titles)):
+        now = utc_now() + timedelta(days=days)
+        monkeypatch.setattr("paperround.web.pages.feed.utc_now", lambda now=now: now)
+        front = html.unescape(client.get("/").text)
+        on_this_day = {title for title in titles if title in front}
+        assert len(on_this_day) == 6
+        seen |= on_this_day
+    assert seen == titles
+
+
+def test_the_runnable_paper_is_listed(client: TestClient) -> None:
     listed = client.get("/runnable").text
     assert 'href="/papers/2601.00001"' in listed
     assert "Little things" in listed

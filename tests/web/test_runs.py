@@ -20,6 +20,7 @@ def work(app: FastAPI, settings: Settings) -> Worker:
     return Worker(app.state.site.engine, settings)
 
 
+@pytest.mark.usefixtures("whole_strip")
 def test_a_finished_run_shows_verdicts_charts_tables_and_samples(
     client: TestClient, work: Worker
 ) -> None:
