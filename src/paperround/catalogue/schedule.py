@@ -8,17 +8,17 @@ is `running` and not held has failed.
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
-from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from paperround.alone import alone
 from paperround.catalogue.actions import import_records
 from paperround.catalogue.records import Imported
 from paperround.catalogue.sources import read_source
@@ -86,7 +86,7 @@ def import_due(
     """Does what is due and has not been done; the names of what was done."""
     done = []
     for source in settings.sources:
-        with _alone(settings, source) as is_alone:
+        with alone(_lock_file(settings, source)) as is_alone:
             if not is_alone:
                 continue
             _fail_abandoned(engine, source.name, now())
@@ -135,22 +135,10 @@ def _imports_of(connection: Connection, name: str, n: int) -> tuple[ScheduledImp
     return tuple(ScheduledImport(*row) for row in connection.execute(statement))
 
 
-@contextmanager
-def _alone(settings: Settings, source: ScheduledSource) -> Iterator[bool]:
-    """Whether no other process or thread of this home imports the source; none can meanwhile."""
-    folder = settings.home / "imports"
-    folder.mkdir(parents=True, exist_ok=True)
+def _lock_file(settings: Settings, source: ScheduledSource) -> Path:
+    # A source's name may hold what no file's name may.
     name = hashlib.blake2b(source.name.encode(), digest_size=12).hexdigest()
-    lock = FileLock(folder / f"{name}.lock", thread_local=False)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    return settings.home / "imports" / f"{name}.lock"
 
 
 def _fail_abandoned(engine: Engine, name: str, now: datetime) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.exc import OperationalError
 
+from paperround.alone import alone
 from paperround.clock import utc_now
 from paperround.db import read, write
 from paperround.errors import PaperroundError
 from paperround.log import get_logger
-from paperround.readers.alone import alone
 from paperround.readers.generations import GENERATIONS, KEPT, Generation, generation_from_row
 from paperround.readers.tables import GenerationTable
 from paperround.runs.generation import Report, generate
@@ -44,7 +44,7 @@ def work_on_next(
     False where none waits, where a run is under way, and where another process of this home works
     on one: they are done one at a time.
     """
-    with alone(settings, "generations") as is_alone:
+    with alone(settings.home / "generations.lock") as is_alone:
         taken = _take(engine, now()) if is_alone else None
         if taken is None:
             return False

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from paperround.alone import alone
 from paperround.catalogue.actions import add_missing, import_records, paper_called
 from paperround.catalogue.asking import ask, named
 from paperround.catalogue.cleaning import RecordError
@@ -27,7 +28,6 @@ from paperround.clock import utc_now
 from paperround.db import read, write
 from paperround.errors import NotFoundError, PaperroundError, UsageError
 from paperround.log import get_logger
-from paperround.readers.alone import alone
 from paperround.readers.collections import collection_of, put_in
 from paperround.readers.records import Submission, SubmissionKind
 from paperround.readers.submissions import (
@@ -51,7 +51,7 @@ def work_on_next(engine: Engine, settings: Settings, now: Callable[[], datetime]
 
     One worker of a home does them, one after the other.
     """
-    with alone(settings, "submissions") as is_alone:
+    with alone(settings.home / "submissions.lock") as is_alone:
         taken = _take(engine, now()) if is_alone else None
         if taken is None:
             return False
