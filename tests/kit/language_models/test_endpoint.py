@@ -208,25 +208,26 @@ def test_a_streamed_text_never_shows_a_stop_string(local: LocalModel, address: s
     assert pieces[-1]["finish_reason"] == "stop"
 
 
-def test_who_leaves_a_stream_stops_its_text(local: LocalModel, address: str) -> None:
-    # Its end is out of reach, so that only leaving ends it.
-    eos, local.model.generation_config.eos_token_id = (
-        local.model.generation_config.eos_token_id,
-        [300],
-    )
-    body = {"prompt": "a", "max_tokens": 500, "stream": True}
-    # A pass of so small a model takes less than a client needs to leave on a busy machine.
+@pytest.fixture
+def endless(local: LocalModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No text of the model ends by itself, and a pass takes longer than a client needs to leave."""
+    monkeypatch.setattr(local.model.generation_config, "eos_token_id", [300])
     slowed = local.model.register_forward_hook(lambda *_: time.sleep(0.01))
     # That somebody has left is to be seen at once, not when an iterator is collected.
     gc.disable()
+    yield
+    gc.enable()
+    slowed.remove()
+
+
+@pytest.mark.usefixtures("endless")
+def test_who_leaves_a_stream_stops_its_text(local: LocalModel, address: str) -> None:
+    body = {"prompt": "a", "max_tokens": 500, "stream": True}
     with counted_passes(local.model) as count:
         with httpx2.stream("POST", address + "/completions", json=body, trust_env=False) as answer:
             next(answer.iter_lines())
         # One text is made at a time: this one has its turn only when the other has ended.
         [[next_one]] = a_model(address, kind="completion").generate(["b"], max_new_tokens=1)
-    gc.enable()
-    slowed.remove()
-    local.model.generation_config.eos_token_id = eos
     assert next_one.n_tokens == 1
     assert count.passes < 500
 
