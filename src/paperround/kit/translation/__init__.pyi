@@ -37,7 +37,7 @@ from .training import (
     TrainingPlan,
     TranslatorSize,
     build_translator,
-    set_learning_rate,
+    train_by_plan,
     train_translator,
 )
 
@@ -68,8 +68,8 @@ __all__ = [
     "normalised",
     "padded",
     "read_multi30k",
-    "set_learning_rate",
     "source_ids",
+    "train_by_plan",
     "train_translator",
     "translate",
     "translate_ids",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import MarianConfig, MarianMTModel, PreTrainedTokenizerFast
 
 from paperround.kit.translation.batches import IGNORED, batches_by_tokens, encode_pairs
@@ -120,6 +120,40 @@ def train_translator(
         prefix_share=plan.prefix_share,
         beginnings=begin_words(tokenizer),
     )
+
+    def loss() -> Tensor:
+        batch = next(batches)
+        labels = batch.target.masked_fill(batch.target_mask == 0, IGNORED)
+        logits = model(
+            input_ids=batch.source,
+            attention_mask=batch.source_mask,
+            decoder_input_ids=model.prepare_decoder_input_ids_from_labels(labels),
+            use_cache=False,
+        ).logits
+        return nn.functional.cross_entropy(
+            logits.flatten(0, 1),
+            labels.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=plan.label_smoothing,
+        )
+
+    train_by_plan(model, plan, loss, seed=seed, on_progress=on_progress)
+    return model
+
+
+def train_by_plan(
+    model: nn.Module,
+    plan: TrainingPlan,
+    loss_of_next_batch: Callable[[], Tensor],
+    *,
+    seed: int,
+    on_progress: Callable[[int, float], None] | None = None,
+) -> None:
+    """Trains the model as the plan says, and leaves it in evaluation mode.
+
+    `on_progress(step, loss)` is called after each update. The seed is that of dropout; the caller's
+    random state stays as it is.
+    """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=plan.learning_rate, betas=plan.betas, weight_decay=plan.weight_decay
     )
@@ -130,21 +164,8 @@ def train_translator(
         # Dropout draws from the global state.
         torch.manual_seed(seed)
         while (progress := plan.progress(step, time.monotonic() - started)) < 1:
-            set_learning_rate(optimizer, plan, progress)
-            batch = next(batches)
-            labels = batch.target.masked_fill(batch.target_mask == 0, IGNORED)
-            logits = model(
-                input_ids=batch.source,
-                attention_mask=batch.source_mask,
-                decoder_input_ids=model.prepare_decoder_input_ids_from_labels(labels),
-                use_cache=False,
-            ).logits
-            loss = nn.functional.cross_entropy(
-                logits.flatten(0, 1),
-                labels.flatten(),
-                ignore_index=IGNORED,
-                label_smoothing=plan.label_smoothing,
-            )
+            _set_learning_rate(optimizer, plan, progress)
+            loss = loss_of_next_batch()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm)
@@ -152,10 +173,10 @@ def train_translator(
             step += 1
             if on_progress is not None:
                 on_progress(step, loss.item())
-    return model.eval()
+    model.eval()
 
 
-def set_learning_rate(
+def _set_learning_rate(
     optimizer: torch.optim.Optimizer, plan: TrainingPlan, progress: float
 ) -> None:
     """Sets the plan's rate at that share of the training; not quite zero at its beginning."""

@@ -22,7 +22,7 @@ from paperround.kit.translation import (
     begin_words,
     build_translator,
     encode_pairs,
-    set_learning_rate,
+    train_by_plan,
 )
 from paperround.papers.fretna.levt import LevenshteinTransformer
 from paperround.papers.fretna.oracle import (
@@ -133,23 +133,19 @@ def train_levt(
     if plan.steps is None:
         raise ValueError("a Levenshtein Transformer is trained for a number of steps; give one")
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=plan.learning_rate, betas=plan.betas, weight_decay=plan.weight_decay
-    )
-    model.train()
-    with torch.random.fork_rng(devices=[]):
-        # Dropout draws from the global state.
-        torch.manual_seed(seed)
-        for step in range(plan.steps):
-            set_learning_rate(optimizer, plan, step / plan.steps)
-            losses = levt_losses(model, next(batches), generator)
-            optimizer.zero_grad(set_to_none=True)
-            losses.total.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm)
-            optimizer.step()
-            if on_progress is not None:
-                on_progress(step + 1, losses)
-    return model.eval()
+    # The losses of the last update: three, where an update knows their sum.
+    last: list[Losses] = []
+
+    def loss() -> Tensor:
+        last[:] = [levt_losses(model, next(batches), generator)]
+        return last[0].total
+
+    def tell(step: int, total: float) -> None:
+        if on_progress is not None:
+            on_progress(step, last[0])
+
+    train_by_plan(model, plan, loss, seed=seed, on_progress=tell)
+    return model
 
 
 def _smoothed_over_words(logits: Tensor, targets: Tensor, model: LevenshteinTransformer) -> Tensor:

@@ -24,8 +24,8 @@ from paperround.kit.translation import (
     check_sources,
     encode_pairs,
     length_limit,
-    set_learning_rate,
     source_ids,
+    train_by_plan,
 )
 from paperround.papers.fretna.autoregressive import choices, never_chosen, new_cache
 from paperround.papers.fretna.streaming import Shown, Stream, edits_between
@@ -115,29 +115,18 @@ def train_wait_k(
         seed=seed,
     )
     rng = random.Random(f"wait-k {seed}")
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=plan.learning_rate, betas=plan.betas, weight_decay=plan.weight_decay
-    )
-    model.train()
-    with torch.random.fork_rng(devices=[]):
-        # Dropout draws from the global state.
-        torch.manual_seed(seed)
-        for step in range(plan.steps):
-            set_learning_rate(optimizer, plan, step / plan.steps)
-            loss = wait_k_loss(
-                model,
-                next(batches),
-                rng.choice(ks),
-                beginnings,
-                label_smoothing=plan.label_smoothing,
-            )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm)
-            optimizer.step()
-            if on_progress is not None:
-                on_progress(step + 1, loss.item())
-    return model.eval()
+
+    def loss() -> Tensor:
+        return wait_k_loss(
+            model,
+            next(batches),
+            rng.choice(ks),
+            beginnings,
+            label_smoothing=plan.label_smoothing,
+        )
+
+    train_by_plan(model, plan, loss, seed=seed, on_progress=on_progress)
+    return model
 
 
 class WaitK:
