@@ -12,7 +12,8 @@ one of its ten nearest, moved by the difference of two other real neighbours:
 
     v = a + t (b - a) + s (c - d),    t uniform in 0..0.5,    scaled to unit length
 
-so that around it directions vary as they do around a real one. s is the number for which made
+so that around it directions vary as they do around a real one. Its title's vector is made of the
+titles of the same four papers with the same t and s. s is the number for which made
 vectors have their ten nearest as near as real ones have theirs, at the same number of both;
 `neighbour_statistics` says how alike they are beyond that, and stands in the benchmark's tables.
 """
@@ -35,7 +36,7 @@ from benchmarks.embedded import known
 from paperround.catalogue.text import plain_text
 from paperround.clock import utc_now
 from paperround.db import open_database
-from paperround.discovery.embedding import MODEL, embedded_text, text_sha256
+from paperround.discovery.embedding import MODEL, embedded_text, packed, text_sha256
 from paperround.settings import Settings, get_settings
 
 SEED = 2026
@@ -109,23 +110,29 @@ class Maker:
 class VectorMaker:
     """Makes vectors from real ones."""
 
-    # (sample, 384), unit length, and the rows of each one's nearest, (sample, 10).
+    # (sample, 384), unit length: of texts, and of their titles.
     vectors: Floats
+    titles: Floats
+    # The rows of each text's nearest, (sample, 10).
     neighbours: npt.NDArray[np.int64]
     # s above.
     moved: float
 
-    def vectors_of(self, batch: int, n: int) -> Floats:
-        """The first n vectors of that batch, shape (n, 384), unit length."""
-        return _made(
-            self.vectors, self.neighbours, self.moved, n, np.random.default_rng((SEED, batch))
+    def vectors_of(self, batch: int, n: int) -> tuple[Floats, Floats]:
+        """The first n texts' vectors of that batch and their titles', (n, 384), unit length."""
+        texts, titles = (
+            # The same numbers are drawn for both.
+            _made(real, self.neighbours, self.moved, n, np.random.default_rng((SEED, batch)))
+            for real in (self.vectors, self.titles)
         )
+        return texts, titles
 
 
-def vector_maker(real: Floats) -> VectorMaker:
+def vector_maker(real: Floats, titles: Floats) -> VectorMaker:
     """The maker whose vectors have their ten nearest as near as the real ones have theirs."""
     rng = np.random.default_rng(SEED)
-    sample = real[rng.permutation(len(real))[:_SAMPLE]]
+    chosen = rng.permutation(len(real))[:_SAMPLE]
+    sample = real[chosen]
     neighbours, cosines = nearest(sample, sample, _NEIGHBOURS + 1)
     neighbours = neighbours[:, 1:]
     wanted = float(cosines[:, 1:].mean())
@@ -137,7 +144,7 @@ def vector_maker(real: Floats) -> VectorMaker:
         made = _made(sample, neighbours, moved, len(sample), np.random.default_rng(SEED))
         _, near = nearest(made[:tried], made, _NEIGHBOURS + 1)
         low, high = (moved, high) if near[:, 1:].mean() > wanted else (low, moved)
-    return VectorMaker(sample, neighbours, round((low + high) / 2, 3))
+    return VectorMaker(sample, titles[chosen], neighbours, round((low + high) / 2, 3))
 
 
 def neighbour_statistics(vectors: Floats, n: int = 1_000) -> dict[str, float]:
@@ -198,31 +205,37 @@ def made_catalogue(home: Path, n: int, assets: Path) -> dict[str, Any]:
         return kept
     real = real_papers(assets)
     texts = [embedded_text(row.title, row.abstract) for row in real]
-    embedded = known(EMBEDDED)
-    digests = [text_sha256(text) for text in texts]
-    places = [place for place, digest in enumerate(digests) if digest in embedded]
+    embedded, titles = known(EMBEDDED), known(f"{EMBEDDED}-titles")
+    digests = [
+        (text_sha256(text), text_sha256(row.title)) for text, row in zip(texts, real, strict=True)
+    ]
+    places = [
+        place for place, (text, title) in enumerate(digests) if text in embedded and title in titles
+    ]
     if len(places) < 1_000:
         raise SystemExit("too few papers have an embedding: run `make bench-search` first")
-    vectors = np.stack([embedded[digests[place]] for place in places]).astype(np.float32)
-    maker, vector_makers = Maker(real), vector_maker(vectors)
+    vectors = np.stack([embedded[digests[place][0]] for place in places]).astype(np.float32)
+    of_titles = np.stack([titles[digests[place][1]] for place in places]).astype(np.float32)
+    maker, vector_makers = Maker(real), vector_maker(vectors, of_titles)
     settings = Settings(home=home, cache=get_settings().cache_dir)
     open_database(settings).dispose()
     connection = sqlite3.connect(settings.home / "paperround.sqlite3")
     connection.execute("PRAGMA synchronous = OFF")
+    real_places = set(places)
     (there,) = connection.execute("SELECT coalesce(max(id), 0) FROM paper").fetchone()
     for batch, start in enumerate(range(0, n, _BATCH)):
         end = min(start + _BATCH, n)
         if start < there:
             continue
-        own = vector_makers.vectors_of(batch, end - start)
+        own, own_titles = vector_makers.vectors_of(batch, end - start)
         rows = real[start:end]
-        for place in range(start, min(end, len(real))):
-            if digests[place] in embedded:
-                own[place - start] = embedded[digests[place]]
+        for place in real_places.intersection(range(start, end)):
+            own[place - start] = embedded[digests[place][0]]
+            own_titles[place - start] = titles[digests[place][1]]
         if len(rows) < end - start:
             rows = [*rows, *maker.papers(batch, end - start - len(rows))]
         with connection:
-            _write(connection, start + 1, rows, own.astype(np.float16))
+            _write(connection, start + 1, rows, own.astype(np.float16), packed(own_titles))
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
     first = vectors[: len(vector_makers.vectors)]
@@ -231,7 +244,7 @@ def made_catalogue(home: Path, n: int, assets: Path) -> dict[str, Any]:
         {
             "vectors": "made, as many",
             "number": len(vectors),
-            **neighbour_statistics(vector_makers.vectors_of(_NO_BATCH, len(first))),
+            **neighbour_statistics(vector_makers.vectors_of(_NO_BATCH, len(first))[0]),
         },
     ]
     done = {
@@ -262,7 +275,11 @@ def _made(
 
 
 def _write(
-    connection: sqlite3.Connection, first: int, rows: Sequence[Row], vectors: Halves
+    connection: sqlite3.Connection,
+    first: int,
+    rows: Sequence[Row],
+    vectors: Halves,
+    titles: npt.NDArray[np.int8],
 ) -> None:
     now = utc_now().replace(tzinfo=None).isoformat(" ")
     connection.executemany(
@@ -289,10 +306,10 @@ def _write(
         ],
     )
     connection.executemany(
-        "INSERT INTO embedding (paper_id, model, text_sha256, vector, number)"
-        " VALUES (?, ?, zeroblob(32), ?, ?)",
+        "INSERT INTO embedding (paper_id, model, text_sha256, vector, title_vector, number)"
+        " VALUES (?, ?, zeroblob(32), ?, ?, ?)",
         [
-            (number, MODEL, vector.tobytes(), number)
-            for number, vector in enumerate(vectors, start=first)
+            (number, MODEL, vector.tobytes(), title.tobytes(), number)
+            for number, (vector, title) in enumerate(zip(vectors, titles, strict=True), start=first)
         ],
     )

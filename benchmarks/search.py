@@ -46,7 +46,7 @@ from paperround.catalogue.text import plain_text
 from paperround.clock import utc_now
 from paperround.db import open_database, read, write
 from paperround.discovery import queries
-from paperround.discovery.embedding import MODEL, QueryEmbedder, embedded_text, text_sha256
+from paperround.discovery.embedding import MODEL, QueryEmbedder, embedded_text, packed, text_sha256
 from paperround.discovery.fusion import MEANING_WEIGHT, fuse
 from paperround.discovery.searching import Searcher
 from paperround.discovery.starter import load_starter_vectors
@@ -176,7 +176,7 @@ def whole_corpus(
         keys = fill(engine, every)
         if "meaning" in modes:
             _store(engine, "arxiv", every[: len(titles)], budget)
-            _store(engine, "arxiv", some, 0, first=len(titles) + 1)
+            _store(engine, "arxiv", some, budget, first=len(titles) + 1)
         wanted = {paper_id for paper_id, key in keys.items() if key in titles}
         searcher = Searcher(engine, settings)
         for mode in modes:
@@ -417,17 +417,23 @@ def _store(
 ) -> bool:
     """Whether the documents have their embeddings now, numbered from `first` as `fill` does."""
     texts = [embedded_text(document.title, document.abstract) for document in documents]
-    rows, n = embedded(name.split()[0].lower(), texts, budget_s=budget)
-    if n < len(texts):
+    kept = name.split()[0].lower()
+    rows, n = embedded(kept, texts, budget_s=budget)
+    titles, n_titles = embedded(
+        f"{kept}-titles", [document.title for document in documents], budget_s=budget
+    )
+    if min(n, n_titles) < len(texts):
         return False
     with write(engine) as connection:
         queries.store_embeddings(
             connection,
             [
                 queries.EmbeddingRow(
-                    PaperId(number), MODEL, text_sha256(text), row.astype(np.float16).tobytes()
+                    PaperId(number), MODEL, text_sha256(text), row.tobytes(), title.tobytes()
                 )
-                for number, (text, row) in enumerate(zip(texts, rows, strict=True), start=first)
+                for number, (text, row, title) in enumerate(
+                    zip(texts, rows.astype(np.float16), packed(titles), strict=True), start=first
+                )
             ],
         )
     return True

@@ -485,7 +485,8 @@ def _table_bytes(home: Path) -> tuple[int, int]:
     (size,) = connection.execute("PRAGMA page_size").fetchone()
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (vectors, rows) = connection.execute(
-        "SELECT sum(length(vector) + length(text_sha256) + length(model)), count(*) FROM embedding"
+        "SELECT sum(length(vector) + length(title_vector) + length(text_sha256) + length(model)),"
+        " count(*) FROM embedding"
     ).fetchone()
     connection.close()
     # A row's own numbers, and its entry in ix_embedding_number.

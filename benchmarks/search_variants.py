@@ -8,7 +8,7 @@ way is kept if it gains on every set. Writes benchmarks/results/search-variants.
 - the query's words joined by telling words of its first answers (RM3; Abdul-Jaleel et al., 2004)
 - papers' vectors moved toward their nearest (what is around a paper says what it is about)
 - vectors without their mean or their largest common directions (Mu and Viswanath, ICLR 2018)
-- the cosine of the title beside that of the whole text; the best of title and text
+- titles left out, summed with the whole text, or of more or less weight
 - meaning weighted by how long the query is
 - both fused with every candidate's BM25 scaled from its lowest, as others do it
 
@@ -40,7 +40,7 @@ from benchmarks.search import (
     write_results,
 )
 from paperround.discovery.embedding import embedded_text
-from paperround.discovery.fusion import MEANING_WEIGHT
+from paperround.discovery.fusion import MEANING_WEIGHT, TITLE_DISCOUNT
 from paperround.discovery.query_language import parse
 from paperround.discovery.searching import Searcher
 from paperround.runs.environment import describe_environment
@@ -142,24 +142,31 @@ def ways(scored: Scored) -> dict[str, Callable[[int], Ranked]]:
     for n in (0, 1, 3):
         mean, directions = _common(documents, n)
         without = _unit(_projected(documents, mean, directions))
+        titles = _unit(_projected(scored.titles, mean, directions))
         made[f"vectors without their mean and {n} directions"] = (
-            lambda q, m=mean, d=directions, w=without: fused(
-                scored, q, _unit(_projected(queries[q], m, d)), w
+            lambda q, m=mean, d=directions, w=without, t=titles: fused(
+                scored, q, _unit(_projected(queries[q], m, d)), w, t
             )
         )
-    for share in (0.1, 0.2, 0.3):
-        made[f"{share:g} of the meaning is the title's"] = lambda q, share=share: fused(
+    made["meaning without titles"] = lambda q: fused(
+        scored, q, queries[q], cosines=documents @ queries[q]
+    )
+    for share in (0.1, 0.3, 0.5):
+        made[f"a sum, {share:g} of it the title's cosine"] = lambda q, share=share: fused(
             scored,
             q,
             queries[q],
             cosines=(1 - share) * (documents @ queries[q]) + share * (scored.titles @ queries[q]),
         )
-    made["the better of title and text"] = lambda q: fused(
-        scored,
-        q,
-        queries[q],
-        cosines=np.maximum(documents @ queries[q], scored.titles @ queries[q]),
-    )
+    for discount in (0.0, 0.05, 0.1):
+        made[f"the better of text and title less {discount:g}"] = lambda q, discount=discount: (
+            fused(
+                scored,
+                q,
+                queries[q],
+                cosines=np.maximum(documents @ queries[q], scored.titles @ queries[q] - discount),
+            )
+        )
     for slope in (0.01, 0.02, -0.01):
 
         def by_length(q: int, slope: float = slope) -> Ranked:
@@ -177,6 +184,7 @@ def fused(
     q: int,
     query: Floats,
     documents: Floats | None = None,
+    titles: Floats | None = None,
     *,
     weight: float = MEANING_WEIGHT,
     cosines: npt.NDArray[np.floating] | None = None,
@@ -186,10 +194,17 @@ def fused(
     told = np.zeros(len(scored.keys))
     for place, score in (scored.bm25[q] if bm25 is None else bm25).items():
         told[place] = score
-    near = (scored.documents if documents is None else documents) @ query
-    near = near if cosines is None else cosines
+    near = nearness(scored, query, documents, titles) if cosines is None else cosines
     best = told.max()
     return weight * near.astype(np.float64) + (1 - weight) * (told / best if best > 0 else told)
+
+
+def nearness(
+    scored: Scored, query: Floats, documents: Floats | None = None, titles: Floats | None = None
+) -> npt.NDArray[np.floating]:
+    """`discovery.fusion.by_meaning` of all documents."""
+    texts = (scored.documents if documents is None else documents) @ query
+    return np.maximum(texts, (scored.titles if titles is None else titles) @ query - TITLE_DISCOUNT)
 
 
 def reranked(scored: Scored, folder: Path, by: str) -> Rows:
@@ -328,7 +343,7 @@ def _projected(vectors: Floats, mean: Floats, directions: Floats) -> Floats:
 
 def _scaled_sum(scored: Scored, q: int) -> Ranked:
     """Both scaled to 0..1 among the first thousand of either, as LlamaIndex and others do."""
-    near = scored.documents @ scored.queries[q]
+    near = nearness(scored, scored.queries[q])
     among = np.union1d(
         np.argsort(-near)[:1000], np.array(list(scored.bm25[q]), dtype=np.int64)
     ).astype(np.int64)

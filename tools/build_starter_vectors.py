@@ -41,7 +41,12 @@ def write_vectors(engine: Engine, target: Path) -> None:
     """Writes the vectors of a database, by key: the same content gives the same file."""
     with read(engine) as connection:
         rows = connection.execute(
-            select(PaperTable.key, EmbeddingTable.text_sha256, EmbeddingTable.vector)
+            select(
+                PaperTable.key,
+                EmbeddingTable.text_sha256,
+                EmbeddingTable.vector,
+                EmbeddingTable.title_vector,
+            )
             .join(EmbeddingTable, EmbeddingTable.paper_id == PaperTable.id)
             .where(EmbeddingTable.model == MODEL)
             .order_by(PaperTable.key)
@@ -53,6 +58,9 @@ def write_vectors(engine: Engine, target: Path) -> None:
         keys=np.array([row.key for row in rows]),
         hashes=np.frombuffer(b"".join(row.text_sha256 for row in rows), np.uint8).reshape(-1, 32),
         vectors=np.frombuffer(b"".join(row.vector for row in rows), np.float16).reshape(
+            -1, DIMENSIONS
+        ),
+        titles=np.frombuffer(b"".join(row.title_vector or b"" for row in rows), np.int8).reshape(
             -1, DIMENSIONS
         ),
     )

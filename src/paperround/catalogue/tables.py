@@ -214,7 +214,11 @@ class BandTable(Table):
 
 
 class EmbeddingTable(Table):
-    """The embedding of a paper's title and abstract: float16, unit length, of the named model."""
+    """The embedding of a paper's title and abstract: float16, unit length, of the named model.
+
+    `title_vector` is that of its title alone, in int8, of any length; None where a former version
+    of this program made none.
+    """
 
     __tablename__ = "embedding"
 
@@ -225,6 +229,7 @@ class EmbeddingTable(Table):
     # Of the embedded text, so that a changed abstract is embedded again.
     text_sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
     vector: Mapped[bytes] = mapped_column(LargeBinary)
+    title_vector: Mapped[bytes | None] = mapped_column(LargeBinary)
     # Grows with every write, so that whoever holds the vectors in memory reads only what is new.
     number: Mapped[int] = mapped_column(BigInteger)
 

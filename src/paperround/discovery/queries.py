@@ -24,12 +24,13 @@ _IDS_PER_STATEMENT = 500
 
 
 class EmbeddingRow(NamedTuple):
-    """An embedding as it is stored; `vector` is float16, 384 numbers."""
+    """An embedding as it is stored, 384 numbers: `vector` in float16, `title_vector` in int8."""
 
     paper_id: PaperId
     model: str
     text_sha256: bytes
     vector: bytes
+    title_vector: bytes | None = None
 
 
 class IndexRow(NamedTuple):
@@ -183,14 +184,14 @@ def texts_of(connection: Connection, ids: Sequence[PaperId]) -> list[tuple[Paper
 def keyed_texts_without_embedding(
     connection: Connection,
 ) -> list[tuple[PaperId, str, str, str]]:
-    """Id, key, title and abstract in plain words of the papers without an embedding.
+    """Id, key, title and abstract in plain words of the papers without a whole embedding.
 
     Reads every paper, and looks each up in `embedding` by primary key: for a worker, not a page.
     """
     rows = connection.execute(
         select(PaperTable.id, PaperTable.key, PaperTable.title_text, PaperTable.abstract_text)
         .outerjoin(EmbeddingTable, EmbeddingTable.paper_id == PaperTable.id)
-        .where(EmbeddingTable.paper_id.is_(None))
+        .where(EmbeddingTable.title_vector.is_(None))
     )
     return [(PaperId(row.id), row.key, row.title_text, row.abstract_text) for row in rows]
 
@@ -202,9 +203,14 @@ def last_change(connection: Connection) -> datetime | None:
 
 
 def embedded_texts(connection: Connection) -> dict[PaperId, tuple[str, bytes]]:
-    """Model and text's hash of every embedding. Reads the whole table: for a worker, not a page."""
+    """Model and text's hash of every embedding that is whole.
+
+    Reads the whole table: for a worker, not a page.
+    """
     rows = connection.execute(
-        select(EmbeddingTable.paper_id, EmbeddingTable.model, EmbeddingTable.text_sha256)
+        select(EmbeddingTable.paper_id, EmbeddingTable.model, EmbeddingTable.text_sha256).where(
+            EmbeddingTable.title_vector.is_not(None)
+        )
     )
     return {PaperId(row.paper_id): (row.model, row.text_sha256) for row in rows}
 
@@ -237,26 +243,30 @@ def n_embeddings_after(connection: Connection, model: str, number: int, at_most:
     return connection.scalar(select(func.count()).select_from(later.subquery())) or 0
 
 
+# A title's numbers where there are none yet: it has no direction, and is near nothing.
+_NO_TITLE = bytes(384)
+
+
 def embeddings_after(
     connection: Connection, model: str, number: int
-) -> list[tuple[PaperId, bytes]]:
-    """Papers and vectors that were written after that number, by ix_embedding_number."""
+) -> list[tuple[PaperId, bytes, bytes]]:
+    """Papers, vectors and titles' that were written after that number, by ix_embedding_number."""
     rows = connection.execute(
-        select(EmbeddingTable.paper_id, EmbeddingTable.vector).where(
+        select(EmbeddingTable.paper_id, EmbeddingTable.vector, EmbeddingTable.title_vector).where(
             EmbeddingTable.model == model, EmbeddingTable.number > number
         )
     )
-    return [(PaperId(row.paper_id), row.vector) for row in rows]
+    return [(PaperId(row.paper_id), row.vector, row.title_vector or _NO_TITLE) for row in rows]
 
 
 def all_embeddings(
     connection: Connection, model: str, batch: int
-) -> Iterator[tuple[list[int], bytes]]:
-    """Ids, ascending, and vectors one after the other, of every paper that has one, in batches."""
+) -> Iterator[tuple[list[int], bytes, bytes]]:
+    """Ids, ascending, and vectors and titles' one after the other, of all papers, in batches."""
     start = 0
     while True:
         rows = connection.execute(
-            select(EmbeddingTable.paper_id, EmbeddingTable.vector)
+            select(EmbeddingTable.paper_id, EmbeddingTable.vector, EmbeddingTable.title_vector)
             .where(EmbeddingTable.paper_id > start, EmbeddingTable.model == model)
             .order_by(EmbeddingTable.paper_id)
             .limit(batch)
@@ -264,7 +274,11 @@ def all_embeddings(
         if not rows:
             return
         start = rows[-1].paper_id
-        yield [row.paper_id for row in rows], b"".join(row.vector for row in rows)
+        yield (
+            [row.paper_id for row in rows],
+            b"".join(row.vector for row in rows),
+            b"".join(row.title_vector or _NO_TITLE for row in rows),
+        )
 
 
 def some_embeddings(connection: Connection, model: str, every: int) -> bytes:
@@ -297,10 +311,12 @@ def store_embeddings(connection: Connection, rows: Sequence[EmbeddingRow]) -> in
     # numbers growing when the clock was set back.
     number = max(highest + 1, time.time_ns())
     statement = text(
-        "INSERT INTO embedding (paper_id, model, text_sha256, vector, number)"
-        " SELECT id, :model, :text_sha256, :vector, :number FROM paper WHERE id = :paper_id"
+        "INSERT INTO embedding (paper_id, model, text_sha256, vector, title_vector, number)"
+        " SELECT id, :model, :text_sha256, :vector, :title_vector, :number"
+        " FROM paper WHERE id = :paper_id"
         " ON CONFLICT (paper_id) DO UPDATE SET model = excluded.model,"
-        " text_sha256 = excluded.text_sha256, vector = excluded.vector, number = excluded.number"
+        " text_sha256 = excluded.text_sha256, vector = excluded.vector,"
+        " title_vector = excluded.title_vector, number = excluded.number"
     )
     written = 0
     for offset, row in enumerate(rows):

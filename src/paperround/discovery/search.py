@@ -22,7 +22,7 @@ from paperround.clock import utc_now
 from paperround.discovery import queries
 from paperround.discovery.duplicates import group_duplicates
 from paperround.discovery.embedding import embedded_text
-from paperround.discovery.fusion import fuse
+from paperround.discovery.fusion import by_meaning, fuse
 from paperround.discovery.highlights import Span, highlights
 from paperround.discovery.query_language import WORD, Part, Query, parse, printable
 from paperround.discovery.reranking import Reranker, RerankError
@@ -78,9 +78,10 @@ class Indexes:
 class Hit:
     """A paper that answers, with what to show of it.
 
-    `score` grows with the rank and compares within one answer only: bm25 for words, the cosine for
-    meaning, the fused sum for both, 1 for a paper that was named by its identifier. `versions` are
-    near-duplicates of it that answer too and are not shown in places of their own.
+    `score` grows with the rank and compares within one answer only: bm25 for words,
+    `fusion.by_meaning` for meaning, the fused sum for both, 1 for a paper that was named by its
+    identifier. `versions` are near-duplicates of it that answer too and are not shown in places of
+    their own.
     """
 
     paper: Paper
@@ -330,18 +331,17 @@ def _find(wanted: Query, indexes: Indexes, mode: Mode, notes: list[str]) -> _Fou
         if reason is not None:
             notes.append(reason)
     mode_used: Mode = mode if vector is not None else "words"
-    by_words: list[tuple[PaperId, float]] = []
-    by_meaning: list[tuple[PaperId, float]] = []
+    ranked: list[tuple[PaperId, float]] = []
     if mode_used != "meaning":
-        by_words = words.rank(wanted, MAX_RESULTS, ids_of)
+        ranked = words.rank(wanted, MAX_RESULTS, ids_of)
     if vector is not None and indexes.vectors is not None:
-        by_meaning = _near(wanted, indexes, indexes.vectors, vector, n_matching)
-    ranked = by_words or by_meaning
-    if mode_used == "both" and indexes.vectors is not None and vector is not None:
-        known = {paper_id for paper_id, _ in by_meaning}
-        others = [paper_id for paper_id, _ in by_words if paper_id not in known]
-        cosines = dict(by_meaning) | indexes.vectors.cosines(vector, others)
-        ranked = fuse(dict(by_words), cosines)[:MAX_RESULTS]
+        by_words = dict(ranked)
+        near = dict(_near(wanted, indexes, indexes.vectors, vector, n_matching))
+        near |= indexes.vectors.cosines(vector, by_words.keys() - near.keys())
+        near = by_meaning(near, indexes.vectors.title_cosines(vector, near))
+        ranked = sorted(near.items(), key=lambda hit: (-hit[1], hit[0]))
+        if mode_used == "both":
+            ranked = fuse(by_words, near)[:MAX_RESULTS]
     return _Found(ranked, mode_used, wanted, tuple(notes))
 
 

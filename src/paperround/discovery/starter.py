@@ -27,6 +27,8 @@ class StarterVectors:
     hashes: list[bytes]
     # (papers, 384), unit length.
     vectors: npt.NDArray[np.float16]
+    # (papers, 384), of any length.
+    titles: npt.NDArray[np.int8]
 
 
 def read_starter_vectors() -> StarterVectors:
@@ -40,6 +42,7 @@ def read_starter_vectors() -> StarterVectors:
             keys=stored["keys"].tolist(),
             hashes=[row.tobytes() for row in stored["hashes"]],
             vectors=stored["vectors"],
+            titles=stored["titles"],
         )
 
 
@@ -62,7 +65,7 @@ def load_starter_vectors(engine: Engine) -> int:
         sha256 = text_sha256(embedded_text(title, abstract))
         row = row_of.get((key, sha256))
         if row is not None:
-            vector = shipped.vectors[row].tobytes()
-            rows.append(queries.EmbeddingRow(paper_id, MODEL, sha256, vector))
+            vector, title_vector = shipped.vectors[row].tobytes(), shipped.titles[row].tobytes()
+            rows.append(queries.EmbeddingRow(paper_id, MODEL, sha256, vector, title_vector))
     with write(engine) as connection:
         return queries.store_embeddings(connection, rows)

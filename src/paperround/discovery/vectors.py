@@ -2,9 +2,9 @@
 
 The `embedding` table is the truth. Beside it lie, memory-mapped and shared by all processes, a
 sketch of every vector (the signs of its 384 numbers around their mean: 48 bytes) and the vectors in
-float16. A query's sketch is compared with all sketches, some 12 ms for a million papers on one
-core; the cosine with the query decides among the nearest thousand. How many of the true nearest
-are found stands in benchmarks/results/search-scale.md.
+float16, and those of the titles in int8. A query's sketch is compared with all sketches, some 12 ms
+for a million papers on one core; the cosine with the query decides among the nearest thousand. How
+many of the true nearest are found stands in benchmarks/results/search-scale.md.
 
 What is new since the files were written is held in memory and compared exactly; when there is much
 of it, the files are made anew beside the old ones, which are searched until then.
@@ -30,7 +30,7 @@ from paperround.discovery import queries
 from paperround.discovery.embedding import DIMENSIONS, MODEL
 from paperround.log import get_logger
 
-_FORMAT = 1
+_FORMAT = 2
 _LANES = DIMENSIONS // 64
 # So many of the nearest sketches have their cosine computed.
 RESCORED = 1_000
@@ -56,6 +56,7 @@ _NEVER = np.uint16(DIMENSIONS + 1)
 
 _Floats = npt.NDArray[np.float32]
 _Halves = npt.NDArray[np.float16]
+_Bytes = npt.NDArray[np.int8]
 _Ids = npt.NDArray[np.int64]
 
 
@@ -84,6 +85,8 @@ class _Files:
     sketches: npt.NDArray[np.uint64]
     # (papers, 384), unit length.
     vectors: _Halves
+    # (papers, 384), of any length; zeros where a title has none.
+    titles: _Bytes
     # (384,)
     mean: _Floats
 
@@ -95,9 +98,10 @@ class _Snapshot:
     files: _Files | None
     # Which of the files' papers are gone or newer in memory; their rows.
     stale: npt.NDArray[np.int64]
-    # (new papers,), ascending, and (new papers, 384).
+    # (new papers,), ascending, and (new papers, 384) twice.
     ids: _Ids
     vectors: _Floats
+    titles: _Bytes
     # (database, number of the last embedding, number of the last change)
     seen: tuple[int, int, int]
 
@@ -107,6 +111,7 @@ _EMPTY = _Snapshot(
     np.zeros(0, np.int64),
     np.zeros(0, np.int64),
     np.zeros((0, DIMENSIONS), np.float32),
+    np.zeros((0, DIMENSIONS), np.int8),
     (0, 0, 0),
 )
 
@@ -198,17 +203,20 @@ class VectorIndex:
         if files is None:
             return "the files of vectors are damaged or of another database"
         newer = {
-            i for i, _ in queries.embeddings_after(connection, self._model, files.state.number)
+            i for i, *_ in queries.embeddings_after(connection, self._model, files.state.number)
         }
         late = newer | set(queries.removed_since(connection, files.state.change))
-        for some_ids, some in queries.all_embeddings(connection, self._model, _BATCH):
+        for some_ids, some, titles in queries.all_embeddings(connection, self._model, _BATCH):
             rows, there = _rows_of(files.ids, np.array(some_ids, dtype=np.int64))
             fresh = np.array([i not in late for i in some_ids])
             if not there[fresh].all():
                 return "the files of vectors lack papers"
-            own = np.frombuffer(some, dtype=np.float16).reshape(-1, DIMENSIONS)
+            own, own_titles = _halves(some), _bytes(titles)
             kept = fresh[there]
-            if not np.array_equal(files.vectors[rows[kept]], own[there][kept]):
+            if not (
+                np.array_equal(files.vectors[rows[kept]], own[there][kept])
+                and np.array_equal(files.titles[rows[kept]], own_titles[there][kept])
+            ):
                 return "the files of vectors differ from the papers' embeddings"
         return None
 
@@ -291,22 +299,40 @@ class VectorIndex:
             for paper_id, score in zip(found.tolist(), scores.tolist(), strict=True)
         }
 
+    def title_cosines(
+        self, vector: npt.NDArray[np.floating], ids: Collection[PaperId]
+    ) -> dict[PaperId, float]:
+        """The cosine of each of these papers' titles that has a vector."""
+        found, packed = self._gathered(np.fromiter(ids, np.int64, len(ids)), of_titles=True)
+        titles = packed.astype(np.float32)
+        lengths = np.sqrt(np.einsum("ij,ij->i", titles, titles))
+        scores = (titles @ np.asarray(vector, dtype=np.float32)) / np.maximum(lengths, 1.0)
+        return {
+            PaperId(paper_id): score
+            for paper_id, score in zip(
+                found[lengths > 0].tolist(), scores[lengths > 0].tolist(), strict=True
+            )
+        }
+
     def vectors_of(self, ids: Collection[PaperId]) -> dict[PaperId, _Floats]:
         """The vectors, shape (384,), of those of the papers that have one."""
         found, vectors = self._gathered(np.fromiter(ids, np.int64, len(ids)))
         return {PaperId(i): own for i, own in zip(found.tolist(), vectors, strict=True)}
 
-    def _gathered(self, wanted: _Ids) -> tuple[_Ids, _Floats]:
-        """Those of the papers that have a vector, and their vectors, (papers, 384)."""
+    def _gathered(
+        self, wanted: _Ids, of_titles: bool = False
+    ) -> tuple[_Ids, npt.NDArray[np.floating] | _Bytes]:
+        """Those of the papers that have a vector, and their vectors or titles', (papers, 384)."""
         snapshot = self._snapshot
         rows, there = _rows_of(snapshot.ids, wanted)
-        ids, vectors = wanted[there], snapshot.vectors[rows]
-        if snapshot.files is None:
-            return ids, vectors
-        rows, there = _rows_of(snapshot.files.ids, wanted)
+        ids, new = wanted[there], (snapshot.titles if of_titles else snapshot.vectors)[rows]
+        files = snapshot.files
+        if files is None:
+            return ids, new
+        rows, there = _rows_of(files.ids, wanted)
         fresh = ~np.isin(rows, snapshot.stale)
-        filed = snapshot.files.vectors[rows[fresh]].astype(np.float32)
-        return np.concatenate([ids, wanted[there][fresh]]), np.concatenate([vectors, filed])
+        filed = (files.titles if of_titles else files.vectors)[rows[fresh]].astype(new.dtype)
+        return np.concatenate([ids, wanted[there][fresh]]), np.concatenate([new, filed])
 
     def vector_of(self, paper_id: PaperId) -> _Floats | None:
         """The paper's vector, shape (384,); None where it has none yet."""
@@ -348,16 +374,18 @@ class VectorIndex:
         """The files with all that the database has beyond them."""
         after = 0 if files is None else files.state.number
         changes = queries.embeddings_after(connection, self._model, after)
-        ids = np.array([paper_id for paper_id, _ in changes], dtype=np.int64)
-        joined = b"".join(vector for _, vector in changes)
-        vectors = np.frombuffer(joined, dtype=np.float16).reshape(-1, DIMENSIONS)
+        ids = np.array([paper_id for paper_id, *_ in changes], dtype=np.int64)
+        vectors = _halves(b"".join(vector for _, vector, _ in changes))
+        titles = _bytes(b"".join(title for *_, title in changes))
         order = np.argsort(ids)
         stale = np.zeros(0, np.int64)
         if files is not None:
             gone = queries.removed_since(connection, files.state.change)
             replaced = np.concatenate([ids, np.array(gone, dtype=np.int64)])
             stale = np.unique(_rows_of(files.ids, replaced)[0])
-        return _Snapshot(files, stale, ids[order], vectors[order].astype(np.float32), seen)
+        return _Snapshot(
+            files, stale, ids[order], vectors[order].astype(np.float32), titles[order], seen
+        )
 
     def _current_files(self, database: int, number: int, change: int) -> _Files | None:
         """What the folder says is current, where it is whole and of this database's past."""
@@ -495,15 +523,17 @@ def _write_arrays(
     ids = _new_array(folder / "ids.npy", np.int64, (count,))
     sketches = _new_array(folder / "sketches.npy", np.uint64, (_LANES, count))
     vectors = _new_array(folder / "vectors.npy", np.float16, (count, DIMENSIONS))
+    titles = _new_array(folder / "titles.npy", np.int8, (count, DIMENSIONS))
     start = 0
-    for some_ids, some in queries.all_embeddings(connection, model, _BATCH):
+    for some_ids, some, some_titles in queries.all_embeddings(connection, model, _BATCH):
         end = start + len(some_ids)
-        rows = np.frombuffer(some, dtype=np.float16).reshape(-1, DIMENSIONS)
+        rows = _halves(some)
         ids[start:end] = some_ids
         vectors[start:end] = rows
+        titles[start:end] = _bytes(some_titles)
         sketches[:, start:end] = sketch(rows.astype(np.float32), mean).T
         start = end
-    for array in (ids, sketches, vectors):
+    for array in (ids, sketches, vectors, titles):
         array.flush()
     np.save(folder / "mean.npy", mean)
     database, number, change = seen
@@ -517,7 +547,7 @@ def _new_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
 
 def _mean(connection: Connection, model: str, count: int) -> _Floats:
     sample = queries.some_embeddings(connection, model, max(1, count // _SAMPLE))
-    rows = np.frombuffer(sample, dtype=np.float16).reshape(-1, DIMENSIONS)
+    rows = _halves(sample)
     if not len(rows):
         return np.zeros(DIMENSIONS, np.float32)
     mean: _Floats = rows.astype(np.float32).mean(axis=0)
@@ -530,22 +560,30 @@ def _opened(folder: Path) -> _Files | None:
         state = _State(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
         arrays = {
             name: np.load(folder / f"{name}.npy", mmap_mode="r")
-            for name in ("ids", "sketches", "vectors")
+            for name in ("ids", "sketches", "vectors", "titles")
         }
         mean = np.load(folder / "mean.npy")
     except (OSError, ValueError, TypeError, EOFError) as error:
         get_logger().warning("vectors.damaged", folder=folder.name, error=str(error))
         return None
-    shapes = [arrays["ids"].shape, arrays["sketches"].shape, arrays["vectors"].shape, mean.shape]
+    shapes = [*(array.shape for array in arrays.values()), mean.shape]
     n = state.count
     if (
         state.format != _FORMAT
-        or shapes != [(n,), (_LANES, n), (n, DIMENSIONS), (DIMENSIONS,)]
+        or shapes != [(n,), (_LANES, n), (n, DIMENSIONS), (n, DIMENSIONS), (DIMENSIONS,)]
         or _crc32(arrays["ids"], arrays["sketches"]) != state.crc32
     ):
         get_logger().warning("vectors.damaged", folder=folder.name, error="not what was written")
         return None
-    return _Files(folder, state, arrays["ids"], arrays["sketches"], arrays["vectors"], mean)
+    return _Files(folder, state, **arrays, mean=mean)
+
+
+def _halves(stored: bytes) -> _Halves:
+    return np.frombuffer(stored, dtype=np.float16).reshape(-1, DIMENSIONS)
+
+
+def _bytes(stored: bytes) -> _Bytes:
+    return np.frombuffer(stored, dtype=np.int8).reshape(-1, DIMENSIONS)
 
 
 def _crc32(*arrays: npt.NDArray[Any]) -> int:
