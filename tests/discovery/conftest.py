@@ -20,6 +20,7 @@ from paperround.discovery.embedding import (
     Embedder,
     embedded_text,
     load_embedder,
+    packed,
     text_sha256,
 )
 from paperround.discovery.search import Indexes
@@ -35,7 +36,8 @@ THEN = datetime(2026, 1, 1, tzinfo=UTC)
 def paper_adder(engine: Engine) -> AddPaper:
     """A function that writes a paper, everything about it optional, and gives its id.
 
-    `vector` is stored as its embedding, filled up with zeros to 384 numbers.
+    `vector` is stored as its embedding, filled up with zeros to 384 numbers, and `title_vector`
+    as its title's.
     """
     numbers = itertools.count(1)
 
@@ -54,6 +56,7 @@ def paper_adder(engine: Engine) -> AddPaper:
         links: tuple[str, ...] = (),
         source: str | None = None,
         vector: list[float] | None = None,
+        title_vector: list[float] | None = None,
     ) -> PaperId:
         values: dict[str, Any] = {
             "key": arxiv or f"paper-{next(numbers)}",
@@ -87,20 +90,28 @@ def paper_adder(engine: Engine) -> AddPaper:
                     )
                 )
         if vector is not None:
-            store_vector(engine, paper_id, embedded_text(title, abstract), vector)
+            text = embedded_text(title, abstract)
+            store_vector(engine, paper_id, text, vector, title_vector)
         return paper_id
 
     return add
 
 
-def store_vector(engine: Engine, paper_id: PaperId, text: str, vector: list[float]) -> None:
-    row = np.zeros(DIMENSIONS, dtype=np.float16)
-    row[: len(vector)] = vector
+def store_vector(
+    engine: Engine,
+    paper_id: PaperId,
+    text: str,
+    vector: list[float],
+    title_vector: list[float] | None = None,
+) -> None:
+    rows = np.zeros((2, DIMENSIONS), dtype=np.float32)
+    rows[0, : len(vector)] = vector
+    rows[1, : len(title_vector or ())] = title_vector or ()
+    of_text = rows[0].astype(np.float16).tobytes()
+    of_title = None if title_vector is None else packed(rows[1:]).tobytes()
+    row = queries.EmbeddingRow(paper_id, MODEL, text_sha256(text), of_text, of_title)
     with write(engine) as connection:
-        queries.store_embeddings(
-            connection,
-            [queries.EmbeddingRow(paper_id, MODEL, text_sha256(text), row.tobytes())],
-        )
+        queries.store_embeddings(connection, [row])
 
 
 @pytest.fixture(scope="session")

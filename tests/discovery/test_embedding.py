@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import Engine, select, update
 
 from paperround.catalogue.records import PaperId
@@ -17,6 +19,7 @@ from paperround.discovery.embedding import (
     QueryEmbedder,
     embed_missing,
     embedded_text,
+    packed,
 )
 from paperround.discovery.search import search
 from paperround.errors import AssetError
@@ -85,6 +88,34 @@ def test_what_is_missing_or_changed_is_embedded_and_no_more(
     with read(engine) as connection:
         answer = search(connection, "barking puppies", indexes, mode="meaning")
     assert answer.hits[0].paper.id == cats
+
+
+def test_titles_are_embedded_too_and_what_has_none_is_due_again(
+    engine: Engine, add_paper: AddPaper, embedder: Embedder
+) -> None:
+    add_paper("A cat sits on the mat", "Interest rates rose by half a point.", vector=[1.0])
+    assert embed_missing(engine, embedder) == 1
+    assert embed_missing(engine, embedder) == 0
+    with read(engine) as connection:
+        row = connection.execute(select(EmbeddingTable)).one()
+    title = np.frombuffer(row.title_vector, np.int8).astype(np.float32)
+    text = np.frombuffer(row.vector, np.float16).astype(np.float32)
+    own, both = embedder.embed(
+        ["A cat sits on the mat", "A cat sits on the mat. Interest rates rose by half a point."]
+    )
+    assert title @ own / np.linalg.norm(title) > 0.999
+    assert text @ both > 0.999
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_packed_vectors_keep_their_directions(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((20, DIMENSIONS)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    again = packed(rows).astype(np.float32)
+    assert np.abs(again).max() == 127
+    again /= np.linalg.norm(again, axis=1, keepdims=True)
+    assert (again @ rows.T) == pytest.approx(rows @ rows.T, abs=5e-3)
 
 
 def test_a_stopped_embedding_goes_on_where_it_was(

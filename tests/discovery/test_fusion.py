@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paperround.catalogue.records import PaperId
-from paperround.discovery.fusion import fuse
+from paperround.discovery.fusion import TITLE_DISCOUNT, by_meaning, fuse
 
 PAPERS = st.integers(1, 30).map(PaperId)
 SCORES = st.dictionaries(PAPERS, st.floats(0.01, 40), max_size=15)
@@ -23,6 +23,20 @@ def test_the_sums_are_those_of_the_formula() -> None:
         4: pytest.approx(0.25 * 0.1),
         5: pytest.approx(0.25 * 0.1 + 0.75 * 0.5),
     }
+
+
+def test_a_title_counts_where_it_is_nearer_by_more_than_a_little() -> None:
+    near = by_meaning(scores(p1=0.2, p2=0.9, p3=0.5), scores(p1=0.8, p2=0.91, p4=1.0))
+    assert near == scores(p1=0.8 - TITLE_DISCOUNT, p2=0.9, p3=0.5)
+
+
+@given(texts=COSINES, titles=COSINES)
+def test_a_title_takes_no_paper_further_away(
+    texts: dict[PaperId, float], titles: dict[PaperId, float]
+) -> None:
+    near = by_meaning(texts, titles)
+    assert near.keys() == texts.keys()
+    assert all(near[paper] >= cosine for paper, cosine in texts.items())
 
 
 def test_equal_sums_come_in_the_order_of_their_ids() -> None:

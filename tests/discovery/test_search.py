@@ -160,6 +160,18 @@ def test_meaning_finds_what_no_word_names(library: Engine, ask: Ask) -> None:
     assert not any(span.marked for hit in answer.hits for span in (*hit.title, *hit.abstract))
 
 
+@pytest.mark.parametrize("mode", ["meaning", "both"])
+def test_a_title_alone_brings_its_paper_forward(
+    engine: Engine, add_paper: AddPaper, ask: Ask, mode: Mode
+) -> None:
+    about = add_paper("Of loops", vector=[0.8, 0.6], title_vector=[0.0, 1.0])
+    named = add_paper("Verbatim echoes", vector=[0.6, 0.8], title_vector=[1.0])
+    answer = ask(engine, "copies", mode, embed=toward(1.0))
+    assert ids(answer) == [named, about]
+    if mode == "meaning":
+        assert [hit.score for hit in answer.hits] == pytest.approx([0.97, 0.8], abs=5e-3)
+
+
 def test_both_put_first_what_both_find(library: Engine, ask: Ask) -> None:
     # By words papers 3 and 2, by meaning 1, 2 and 3.
     answer = ask(library, "corpus corpus duplicates attention", "both", embed=toward(0.9, 0.4))

@@ -28,10 +28,9 @@ def test_a_sample_embedded_again_gives_the_shipped_vectors(
 ) -> None:
     import_starter(engine)
     with read(engine) as connection:
-        texts = {
-            key: embedded_text(title, abstract)
-            for _, key, title, abstract in queries.keyed_texts_without_embedding(connection)
-        }
+        waiting = queries.keyed_texts_without_embedding(connection)
+    texts = {key: embedded_text(title, abstract) for _, key, title, abstract in waiting}
+    titles = {key: title for _, key, title, _ in waiting}
     assert load_starter_vectors(engine) == len(texts)
     assert load_starter_vectors(engine) == 0
 
@@ -40,6 +39,10 @@ def test_a_sample_embedded_again_gives_the_shipped_vectors(
     again = embedder.embed([texts[shipped.keys[row]] for row in rows])
     cosines = (again * shipped.vectors[rows].astype(np.float32)).sum(axis=1)
     assert cosines.min() >= 0.999
+    own = embedder.embed([titles[shipped.keys[row]] for row in rows])
+    packed_titles = shipped.titles[rows].astype(np.float32)
+    lengths = np.linalg.norm(packed_titles, axis=1)
+    assert ((own * packed_titles).sum(axis=1) / lengths).min() >= 0.999
 
     answer = Searcher(engine).search("models that copy what they have said before", n=100)
     assert (answer.mode_used, answer.note) == ("both", None)

@@ -126,6 +126,47 @@ def test_a_paper_has_its_vector_or_none(engine: Engine, add_paper: AddPaper) -> 
     assert index.vector_of(PaperId(10**9)) is None
 
 
+def test_titles_have_their_own_cosines_wherever_they_are_held(
+    engine: Engine,
+    add_paper: AddPaper,
+    embed_as: EmbedAs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vectors, "SMALLEST_FILE", 2)
+    filed = [add_paper(vector=[1.0], title_vector=[0.6, -0.8]) for _ in range(3)]
+    none_yet = add_paper(vector=[1.0])
+    index = VectorIndex(tmp_path / "vectors")
+    refreshed(engine, index)
+    assert index._snapshot.files is not None
+    new = add_paper(vector=[0.0, 1.0], title_vector=[0.0, 0.5])
+    embed_as(filed[0], [0.0, 1.0])
+    refreshed(engine, index)
+    found = index.title_cosines(direction(0.6, 0.8), [*filed, none_yet, new, PaperId(10**9)])
+    # A paper whose embedding is a former version's has no title to go by, nor one embedded anew.
+    expected = {filed[1]: -0.28, filed[2]: -0.28, new: 0.8}
+    assert found == {paper: pytest.approx(cosine, abs=5e-3) for paper, cosine in expected.items()}
+    with read(engine) as connection:
+        assert index.fault(connection) is None
+
+
+def test_files_whose_titles_differ_from_the_database_are_at_fault(
+    engine: Engine, add_paper: AddPaper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "SMALLEST_FILE", 2)
+    for _ in range(3):
+        add_paper(vector=[1.0], title_vector=[0.6, 0.8])
+    index = VectorIndex(tmp_path / "vectors")
+    refreshed(engine, index)
+    (path,) = (tmp_path / "vectors").glob("vectors-*/titles.npy")
+    titles = np.load(path)
+    titles[1, 5] = 9
+    np.save(path.with_name("other.npy"), titles)
+    path.with_name("other.npy").replace(path)
+    with read(engine) as connection:
+        assert "differ" in (VectorIndex(tmp_path / "vectors").fault(connection) or "")
+
+
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 60), size=st.integers(0, 50))
 def test_a_partial_sort_finds_what_a_full_sort_finds(seed: int, n: int, size: int) -> None:
