@@ -463,8 +463,9 @@ def _measured(home: Path, part: str, left_s: float) -> dict[str, Any] | None:
     if done.returncode:
         raise SystemExit(f"{part} failed; what it said stands above")
     print(f"{home.name}, {part}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
-    kept.write_text(done.stdout, encoding="utf-8")
-    now: dict[str, Any] = json.loads(done.stdout)
+    # What it logged stands above its figures.
+    now: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    kept.write_text(json.dumps(now), encoding="utf-8")
     return now
 
 
