@@ -16,6 +16,7 @@ TRAINING_OPTIONS: Mapping[str, Any] = {
     "patience": 15,
     "batch_size": 128,
     "learning_rate": 1e-3,
+    "final_share": 1.0,
     "weight_decay": 0.0,
     "metric": "ndcg@10",
     "max_valid_cases": 10_000,
