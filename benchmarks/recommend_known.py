@@ -81,7 +81,10 @@ def with_earlier(rows: Rows, folder: Path) -> Rows:
     """The rows, and those that were measured before of other networks, in TUNED's order."""
     path = folder / "recommend.json"
     parts = json.loads(path.read_text(encoding="utf-8"))["parts"] if path.is_file() else {}
-    by_name = {row["model"]: row for row in parts.get(KNOWN, {}).get("rows", [])}
+    part = parts.get(KNOWN, {"rows": []})
+    by_name = {
+        row["model"]: {"commit": part["environment"]["commit"], **row} for row in part["rows"]
+    }
     by_name |= {row["model"]: row for row in rows}
     heads = list(rows[0])
     return [

@@ -70,6 +70,20 @@ def test_every_network_learns_what_certainly_follows(split, kind, objective):
     assert result.epochs[-1].loss < result.epochs[0].loss
 
 
+def test_the_learning_rate_falls_to_its_last_share(split):
+    rates = []
+
+    def watch(progress):
+        rates.append(trainer._optimizer.param_groups[0]["lr"])
+
+    plan = replace(PLAN, learning_rate=0.01, final_share=0.1)
+    trainer = a_trainer(split, an_encoder(split), plan, on_progress=watch)
+    trainer.fit()
+    n_steps = 4 * math.ceil(40 / 8)
+    falling = [0.01 * (1 - 0.9 * step / n_steps) for step in range(n_steps)]
+    assert rates == pytest.approx(falling)
+
+
 @pytest.mark.parametrize(("mode", "rows"), [("windows", 40), ("prefix", 40 * 6)])
 def test_a_model_known_by_name_learns_rows_cut_as_asked(split, mode, rows):
     kind = find_model("sasrec")
