@@ -1,3 +1,5 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -138,6 +140,24 @@ def test_a_time_without_a_zone_is_refused(engine: Engine) -> None:
 def test_another_engine_is_refused_with_what_can_be_used() -> None:
     with pytest.raises(PaperroundError, match="postgresql is not supported yet; use sqlite"):
         connect("postgresql://localhost/papers")
+
+
+def test_many_may_read_inside_of_reading(tmp_path: Path) -> None:
+    engine = connect(f"sqlite:///{tmp_path / 'papers.sqlite3'}")
+    migrate(engine)
+    n_threads = 24
+    together = threading.Barrier(n_threads, timeout=20)
+
+    def read_twice(_: int) -> list[str]:
+        with read(engine):
+            together.wait()
+            with read(engine):
+                together.wait()
+                return keys(engine)
+
+    with ThreadPoolExecutor(n_threads) as threads:
+        assert list(threads.map(read_twice, range(n_threads))) == [[]] * n_threads
+    engine.dispose()
 
 
 def test_the_folder_of_a_database_is_made(tmp_path: Path) -> None:

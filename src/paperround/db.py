@@ -64,10 +64,15 @@ def connect(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         raise PaperroundError(f"{parsed.get_backend_name()} is not supported yet; use sqlite")
+    pool: dict[str, Any] = {}
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        # A thread may read inside of reading: with a limit, as many threads as it allows would each
+        # hold one connection and wait for another.
+        pool = {"max_overflow": -1}
     engine = create_engine(
         url,
+        **pool,
         json_serializer=lambda value: json.dumps(value, ensure_ascii=False, allow_nan=False),
         json_deserializer=orjson.loads,
     )

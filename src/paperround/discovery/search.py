@@ -339,9 +339,10 @@ def _find(wanted: Query, indexes: Indexes, mode: Mode, notes: list[str]) -> _Fou
         near = dict(_near(wanted, indexes, indexes.vectors, vector, n_matching))
         near |= indexes.vectors.cosines(vector, by_words.keys() - near.keys())
         near = by_meaning(near, indexes.vectors.title_cosines(vector, near))
-        ranked = sorted(near.items(), key=lambda hit: (-hit[1], hit[0]))
         if mode_used == "both":
             ranked = fuse(by_words, near)[:MAX_RESULTS]
+        else:
+            ranked = sorted(near.items(), key=lambda hit: (-hit[1], hit[0]))
     return _Found(ranked, mode_used, wanted, tuple(notes))
 
 
