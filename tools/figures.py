@@ -98,8 +98,13 @@ def _ours() -> list[tuple[Room, list[tuple[Claim, Measured]]]]:
 
 
 def _tables(markdown: str) -> str:
-    # The file's own headings would break the README's outline.
-    return "\n".join(line for line in markdown.splitlines() if not line.startswith("#")).strip()
+    # The file's own headings would break the README's outline: tables keep theirs in bold.
+    lines = [
+        f"**{line.removeprefix('## ')}**" if line.startswith("## ") else line
+        for line in markdown.splitlines()
+        if not line.startswith("# ")
+    ]
+    return "\n".join(lines).strip()
 
 
 def _measured(results: list[Result], claim_id: str) -> tuple[Result, ClaimResult] | None:
