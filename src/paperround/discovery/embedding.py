@@ -149,17 +149,16 @@ def embed_papers(
 ) -> list[queries.EmbeddingRow]:
     """What is stored of papers, each an id, a title and an abstract in plain words."""
     texts = [embedded_text(title, abstract) for _, title, abstract in papers]
-    titles = [title for _, title, _ in papers]
-    vectors = embedder.embed([*texts, *titles])
+    # A paper without an abstract is its title: what is the same is embedded once.
+    every = dict.fromkeys([*texts, *(title for _, title, _ in papers)])
+    vectors = embedder.embed(list(every))
+    halves = dict(zip(every, vectors.astype(np.float16), strict=True))
+    titles = dict(zip(every, packed(vectors), strict=True))
     return [
-        queries.EmbeddingRow(paper_id, MODEL, text_sha256(text), row.tobytes(), own.tobytes())
-        for (paper_id, _, _), text, row, own in zip(
-            papers,
-            texts,
-            vectors[: len(texts)].astype(np.float16),
-            packed(vectors[len(texts) :]),
-            strict=True,
+        queries.EmbeddingRow(
+            paper_id, MODEL, text_sha256(text), halves[text].tobytes(), titles[title].tobytes()
         )
+        for (paper_id, title, _), text in zip(papers, texts, strict=True)
     ]
 
 

@@ -3,10 +3,9 @@
     meaning = max(cosine of title and abstract, cosine of the title - TITLE_DISCOUNT)
     fused = w * meaning + (1 - w) * bm25 / best bm25
 
-A few words, as people type them, are more like a title than like a page of text: of people's
-searches with what they opened (SciRepEval), title and abstract together have an nDCG@10 of .678,
-titles alone .797, the better of both .795. A whole sentence is more like an abstract, which the
-discount leaves as it was.
+A few words, as people type them, are more like a title than like a page of text; a whole sentence
+is more like an abstract, which the discount leaves as it was. What titles add, and other discounts,
+stand in benchmarks/results/search-variants.md.
 
 The cosine is taken as it is, since it is one scale for all queries: how near the nearest paper is
 says how much meaning has to tell. BM25 has no such scale; what counts is how far a paper is behind

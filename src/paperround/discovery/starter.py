@@ -49,7 +49,7 @@ def read_starter_vectors() -> StarterVectors:
 def load_starter_vectors(engine: Engine) -> int:
     """The number of papers that got their shipped vector: those of that key with that very text.
 
-    Papers that have an embedding already keep it.
+    Papers that have a whole embedding already keep it.
     """
     shipped = read_starter_vectors()
     if shipped.model != MODEL:
